@@ -1,0 +1,43 @@
+# Every target says after ## what it does; `make help` prints that.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+
+.DEFAULT_GOAL := help
+.PHONY: help serve train test lint lock clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+serve: $(VENV)/train ## train on the synthetic market if nothing is deployed, then serve on port 8000
+	@test -e $${APPRAISER_ARTIFACTS:-artifacts}/deployment.json || $(BIN)/appraiser train
+	@exec $(BIN)/appraiser serve
+
+test: lint ## lint, check types, run every test
+	@$(BIN)/python -m pytest -n auto
+
+lint: $(VENV)/dev ## ruff and mypy
+	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
+
+LOCK := $(BIN)/uv pip compile --quiet --universal --fork-strategy fewest --generate-hashes --no-header pyproject.toml
+lock: $(VENV)/dev ## choose dependencies anew and lock them with hashes
+	@$(LOCK) --upgrade --extra train --extra dev -o requirements-dev.txt
+	@$(LOCK) --extra train -c requirements-dev.txt -o requirements-train.txt
+	@$(LOCK) -c requirements-train.txt -o requirements.txt
+
+clean: ## remove the environment and caches; artifacts stay
+	@rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis build *.egg-info
+
+# A file for each set of requirements that is installed: newer than its lock, it is up to date.
+$(VENV)/python:
+	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed, this is " + sys.version.split()[0] if sys.version_info < (3, 11) else 0)'
+	@echo "making $(VENV)"
+	@$(PYTHON) -m venv $(VENV)
+	@touch $@
+
+$(VENV)/train $(VENV)/dev: $(VENV)/%: requirements-%.txt pyproject.toml | $(VENV)/python
+	@echo "installing $<"
+	@$(PIP) install --require-hashes -r $<
+	@$(PIP) install --no-deps --no-build-isolation --editable .
+	@touch $@

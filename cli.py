@@ -1,0 +1,128 @@
+"""`appraiser ...`: every command of the product; each translates its arguments and delegates.
+
+What a command needs is imported inside it, so that a host without scikit-learn can still promote and serve.
+"""
+
+import os
+import sys
+from pathlib import Path
+
+import click
+
+from pricing.errors import AppraiserError, ArtifactError, NothingDeployedError
+from pricing.store import Store
+
+
+class _Commands(click.Group):
+    """An error of the domain ends its command with one sentence and exit code 1; nothing else is caught."""
+
+    def invoke(self, ctx: click.Context) -> object:
+        try:
+            return super().invoke(ctx)
+        except AppraiserError as error:
+            raise click.ClickException(str(error)) from error
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.option(
+    "--artifacts",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=Path("artifacts"),
+    envvar="APPRAISER_ARTIFACTS",
+    show_default=True,
+    show_envvar=True,
+    help="Folder of the published versions.",
+)
+@click.pass_context
+def main(ctx: click.Context, artifacts: Path) -> None:
+    """House prices with an interval that holds at its level."""
+    ctx.obj = Store(artifacts)
+
+
+@main.command()
+@click.option("--data", type=click.Path(path_type=Path), help="CSV or Parquet; without it, the synthetic market.")
+@click.option(
+    "--family",
+    type=click.Choice(["gradient-boosting", "random-forest"]),
+    help="Without it, the better of the two by cross-validation.",
+)
+@click.option("--version", help="Name of the new version, for example v2.0.0; without it, the next minor one.")
+@click.option("--deploy", is_flag=True, help="Deploy it also when another version is deployed.")
+@click.option("--seed", default=0, show_default=True, help="Seed of everything that is random.")
+@click.pass_obj
+def train(  # noqa: PLR0913 -- one for each option
+    store: Store, data: Path | None, family: str | None, version: str | None, *, deploy: bool, seed: int
+) -> None:
+    """Train a version and publish it; the first one is deployed too."""
+    try:
+        from train.command import Order, train_and_publish
+    except ImportError as error:
+        msg = f"training needs {error.name}, which is not installed here: install requirements-train.txt"
+        raise click.ClickException(msg) from error
+    train_and_publish(store, Order(data, family, version, deploy, seed))
+
+
+@main.command()
+@click.pass_obj
+def models(store: Store) -> None:
+    """List what is published and what is deployed."""
+    versions = store.versions()
+    if not versions:
+        click.echo(f"nothing is published in {store.root}; `appraiser train` makes a first version")
+    deployed = _deployed(store)
+    for version in versions:
+        click.echo(f"{'*' if version == deployed else ' '} {version:10} {_description(store, version)}")
+    if versions and deployed is None:
+        click.echo("no version is deployed; `appraiser promote VERSION` deploys one")
+
+
+@main.command()
+@click.argument("version")
+@click.pass_obj
+def verify(store: Store, version: str) -> None:
+    """Check digest, manifest and examples of VERSION."""
+    from pricing.predictor import load
+
+    artifact = store.read(version)
+    load(artifact)
+    click.echo(f"{version}: digest, manifest and {len(artifact.manifest.examples)} examples are as published")
+
+
+@main.command()
+@click.argument("version")
+@click.pass_obj
+def promote(store: Store, version: str) -> None:
+    """Deploy VERSION after checking it as `verify` does."""
+    from pricing.predictor import load
+
+    load(store.read(version))
+    deployment = store.deploy(version)
+    click.echo(f"{version} is deployed as generation {deployment.generation}; running workers serve it once restarted")
+
+
+@main.command()
+def serve() -> None:
+    """Run the service with gunicorn, as gunicorn.conf.py in this folder says."""
+    if not Path("gunicorn.conf.py").is_file():
+        msg = f"there is no gunicorn.conf.py in {Path.cwd()}; run this command in the folder that holds it"
+        raise click.ClickException(msg)
+    os.execv(sys.executable, [sys.executable, "-m", "gunicorn"])  # noqa: S606 -- becomes gunicorn, with no shell
+
+
+def _deployed(store: Store) -> str | None:
+    try:
+        return store.deployment().champion
+    except NothingDeployedError:
+        return None
+
+
+def _description(store: Store, version: str) -> str:
+    try:
+        manifest = store.read(version).manifest
+    except ArtifactError as error:
+        return f"damaged: {error}"
+    test = manifest.metrics.test
+    return (
+        f"{manifest.family:17} {manifest.created_at:%Y-%m-%d %H:%M} UTC  test MAPE {test.mape:.1%}  R² {test.r2:.3f}  "
+        f"{manifest.data.source}"
+    )

@@ -1,0 +1,45 @@
+"""How gunicorn runs the service: bare `gunicorn` in this folder reads this file. Each number carries its reason."""
+
+import os
+from pathlib import Path
+
+from service.settings import read_settings
+
+
+def usable_cpus(cgroup: Path = Path("/sys/fs/cgroup")) -> int:
+    """The CPUs that this process may use: by affinity, and by the quota of its control group (v2), at least one."""
+    allowed = len(os.sched_getaffinity(0))
+    try:
+        quota, period = (cgroup / "cpu.max").read_text(encoding="ascii").split()
+    except (OSError, ValueError):
+        return allowed
+    return allowed if quota == "max" else max(1, min(allowed, int(quota) // int(period)))
+
+
+settings = read_settings()  # a wrong setting ends the start here, with a sentence, before any worker
+
+wsgi_app = "service.app:create_app()"
+bind = f"0.0.0.0:{os.environ.get('PORT', '8000')}"
+workers = int(os.environ.get("WEB_CONCURRENCY", "0")) or usable_cpus()
+
+# Reads whole requests on an event loop, so that slow clients hold sockets and not workers; see service/worker.py.
+worker_class = settings.worker
+threads = 4 if settings.worker == "gthread" else 1
+
+# Importing onnxruntime starts a thread, and a session inherited across fork hung or crashed when it was destroyed.
+preload_app = False
+
+# A worker beats once a second; one that is silent for 30 s is stuck, since even 10,000 houses take 50 ms.
+timeout = 30
+
+# Requests in hand take milliseconds; what is not finished after 4 s never will be, and a stop takes at most 5 s.
+graceful_timeout = 4
+
+# Longer than the usual minute of a load balancer would be safest behind one; 5 s serves clients that come directly.
+keepalive = 5
+
+# The heartbeat is a file: on a disk, a slow fsync would look like a dead worker.
+worker_tmp_dir = "/dev/shm"  # noqa: S108 -- memory, private to gunicorn, and named as its manual does
+
+# A socket for remote control that nobody here uses.
+control_socket_disable = True

@@ -1,0 +1,1 @@
+"""The heart: what a price is, and the format that training and serving agreed on."""

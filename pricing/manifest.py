@@ -1,0 +1,219 @@
+"""What is known about a published version: how it was made, what it promises, and how to check that it is whole.
+
+FORMAT is the number of this layout. Whoever adds, renames or removes a field raises it by one and says in
+`Manifest.parse` what happens to manifests of the old number: they are refused unless somebody wrote how to read them.
+"""
+
+from bisect import bisect_left
+from itertools import pairwise
+from typing import Annotated, Final, Self
+
+import orjson
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, FiniteFloat, ValidationError, model_validator
+
+from pricing.errors import DamagedArtifactError
+from pricing.house import FEATURES
+
+FORMAT: Final = 1
+LOWEST_LEVEL: Final = 0.5
+HIGHEST_LEVEL: Final = 0.99
+VERSION_PATTERN: Final = r"^v(0|[1-9]\d{0,5})\.(0|[1-9]\d{0,5})\.(0|[1-9]\d{0,5})$"
+
+Version = Annotated[str, Field(pattern=VERSION_PATTERN, examples=["v1.0.0"])]
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Share = Annotated[float, Field(ge=0, le=1)]
+Parameters = dict[str, str | int | float | bool | None]
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class Calibration(_Part):
+    """The table of split conformal prediction: for each level, the quantile of |log error| / spread that holds it."""
+
+    rows: int = Field(ge=200, description="Calibration rows behind the table.")
+    levels: tuple[Share, ...] = Field(description="Rising, from 0.5 to 0.99.")
+    quantiles: tuple[Positive, ...] = Field(description="One for each level, never falling.")
+
+    @model_validator(mode="after")
+    def _is_a_table(self) -> Self:
+        if len(self.levels) != len(self.quantiles):
+            msg = f"{len(self.levels)} levels, but {len(self.quantiles)} quantiles"
+            raise ValueError(msg)
+        if not self.levels or (self.levels[0], self.levels[-1]) != (LOWEST_LEVEL, HIGHEST_LEVEL):
+            msg = f"levels must run from {LOWEST_LEVEL} to {HIGHEST_LEVEL}"
+            raise ValueError(msg)
+        if any(a >= b for a, b in pairwise(self.levels)) or any(a > b for a, b in pairwise(self.quantiles)):
+            msg = "levels must rise, and quantiles must not fall"
+            raise ValueError(msg)
+        return self
+
+    def at(self, level: float) -> tuple[float, float]:
+        """Return the level that is held, which is `level` or the next higher of the table, and its quantile.
+
+        `level` is from 0.5 to 0.99; anything else is a ValueError.
+        """
+        if not LOWEST_LEVEL <= level <= HIGHEST_LEVEL:
+            msg = f"the level must be from {LOWEST_LEVEL} to {HIGHEST_LEVEL}, got {level}"
+            raise ValueError(msg)
+        index = bisect_left(self.levels, level)
+        return self.levels[index], self.quantiles[index]
+
+
+class Parity(_Part):
+    """How far ONNX is from scikit-learn at the worst row, in parts per million of the price and of the spread."""
+
+    limit_ppm: Positive
+    test_rows: int
+    test_ppm: float
+    threshold_rows: int = Field(description="Rows placed one float32 step below, at and above the trees' thresholds.")
+    threshold_ppm: float
+
+
+class Interval(_Part):
+    """What the interval at one level did on the test rows."""
+
+    level: Share
+    coverage: Share
+    median_width: float = Field(description="(upper - lower) / price, median over the rows.")
+
+
+class Fifth(_Part):
+    """Test rows of one fifth of the predicted price."""
+
+    rows: int
+    lowest_price: Positive = Field(description="US dollars, predicted.")
+    highest_price: Positive = Field(description="US dollars, predicted.")
+    mape: float = Field(description="Mean absolute percentage error as a share: 0.22 is 22 %.")
+    intervals: tuple[Interval, ...]
+
+
+class Scores(_Part):
+    """How well prices were predicted for one set of rows."""
+
+    rows: int
+    r2: float = Field(description="Coefficient of determination in dollars.")
+    mape: float = Field(description="Mean absolute percentage error as a share: 0.22 is 22 %.")
+    median_error: float = Field(description="Median absolute percentage error as a share.")
+
+
+class Metrics(_Part):
+    """Measured through the ONNX graph that ships. The interval is measured on test rows only."""
+
+    train: Scores
+    test: Scores
+    intervals: tuple[Interval, ...]
+    fifths: tuple[Fifth, ...] = Field(description="Test rows by fifth of the predicted price, cheapest first.")
+
+
+class Feature(_Part):
+    """One input column of the graph, and what training saw in it."""
+
+    name: str
+    unit: str
+    above: float | None = Field(description="Exclusive lower bound of the contract.")
+    minimum: float | None = Field(description="Inclusive lower bound of the contract.")
+    maximum: float | None = Field(description="Inclusive upper bound of the contract.")
+    trained_from: float
+    trained_to: float
+    bins: tuple[float, ...] = Field(description="Rising quantiles of the fit rows, for drift.")
+
+
+class Split(_Part):
+    """How rows are dealt to fit, calibrate and test: by a hash of the salt and the five features."""
+
+    salt: str
+    calibrate: Share
+    test: Share
+
+
+class Data(_Part):
+    """The rows that the version was made from."""
+
+    source: str = Field(description="File name, or what the rows are.")
+    synthetic: bool
+    sha256: Sha256 = Field(description="Digest of the accepted rows: features as float32, prices as float64.")
+    rows: int
+    refused: int
+    fit: int
+    calibrate: int
+    test: int
+
+
+class Graph(_Part):
+    """The ONNX file."""
+
+    sha256: Sha256
+    size: int = Field(gt=0, description="Bytes.")
+    opset: int
+    opset_ml: int
+
+
+class Example(_Part):
+    """One row and the exact outputs of the graph for it, so that a host can check that it computes the same."""
+
+    features: tuple[FiniteFloat, ...]
+    log_price: float = Field(description="Natural logarithm of US dollars.")
+    spread: Positive = Field(description="Size of the log error to expect.")
+
+
+class Manifest(_Part):
+    """Everything about one version beside the graph itself."""
+
+    format: int = FORMAT
+    version: Version
+    created_at: AwareDatetime
+    family: str
+    parameters: dict[str, Parameters] = Field(description="Of the estimators of the price and of the spread.")
+    seed: int
+    features: tuple[Feature, ...]
+    split: Split
+    data: Data
+    metrics: Metrics
+    calibration: Calibration
+    parity: Parity
+    examples: tuple[Example, ...] = Field(min_length=1)
+    graph: Graph
+    libraries: dict[str, str]
+
+    @model_validator(mode="after")
+    def _has_our_features(self) -> Self:
+        names = tuple(feature.name for feature in self.features)
+        if names != FEATURES:
+            msg = f"features are {', '.join(names)}; this program serves {', '.join(FEATURES)}"
+            raise ValueError(msg)
+        if any(len(example.features) != len(FEATURES) for example in self.examples):
+            msg = f"every example needs {len(FEATURES)} features"
+            raise ValueError(msg)
+        return self
+
+    def to_bytes(self) -> bytes:
+        """Indented JSON, since people read it too."""
+        return orjson.dumps(self.model_dump(mode="json"), option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
+
+    @classmethod
+    def parse(cls, data: bytes) -> Self:
+        """Return the manifest, or raise DamagedArtifactError that says what is wrong and where."""
+        try:
+            found = orjson.loads(data)
+        except orjson.JSONDecodeError as error:
+            msg = f"manifest.json is not JSON: {error}"
+            raise DamagedArtifactError(msg) from error
+        number = found.get("format") if isinstance(found, dict) else None
+        if number != FORMAT:
+            msg = f"manifest.json has format {number!r}, this program reads {FORMAT}"
+            raise DamagedArtifactError(msg)
+        try:
+            return cls.model_validate(found)
+        except ValidationError as error:
+            first = error.errors(include_url=False)[0]
+            where = ".".join(str(part) for part in first["loc"]) or "manifest"
+            msg = f"manifest.json: {where}: {first['msg']}"
+            raise DamagedArtifactError(msg) from error
+
+
+def version_key(version: str) -> tuple[int, ...]:
+    """Sort key of a version: v1.10.0 comes after v1.9.0."""
+    return tuple(int(part) for part in version.removeprefix("v").split("."))

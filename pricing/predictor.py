@@ -1,0 +1,126 @@
+"""From a matrix of houses to prices and intervals: the only code that runs onnxruntime.
+
+Training, evaluation and serving all come through here, so the same house has the same price everywhere.
+"""
+
+import os
+from collections.abc import Sequence
+from typing import Final, NamedTuple, Protocol
+
+import numpy as np
+
+from pricing.errors import DamagedArtifactError, ModelError
+from pricing.house import FEATURES, Column, Matrix
+from pricing.manifest import Calibration, Example
+from pricing.store import Artifact
+
+# Read by onnxruntime when it is imported: without it, a device id is written below the home folder.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+
+import onnxruntime  # only after the line above
+
+INPUT: Final = "houses"
+OUTPUTS: Final = ("log_price", "spread")
+
+
+class Prediction(NamedTuple):
+    """Prices and bounds in US dollars, not rounded, each float64 of shape (n,), and the level that they hold."""
+
+    price: Column
+    lower: Column
+    upper: Column
+    confidence_level: float
+
+
+class Runs(Protocol):
+    """Whatever answers houses with log prices and spreads: a graph, or a fake in a test."""
+
+    def run(self, houses: Matrix) -> tuple[Column, Column]:
+        """Return log price (log dollars) and spread for float32 of shape (n, 5), each float64 of shape (n,)."""
+
+
+class OnnxGraph:
+    """The graph of one version in an onnxruntime session of its own."""
+
+    def __init__(self, graph: bytes) -> None:
+        """Build the session from the bytes, since a path would follow links to external data. Raises ModelError."""
+        self._session = _session(graph)
+
+    def run(self, houses: Matrix) -> tuple[Column, Column]:
+        """Return log price (log dollars) and spread for float32 of shape (n, 5), each float64 of shape (n,)."""
+        try:
+            log_price, spread = self._session.run(OUTPUTS, {INPUT: houses})
+        except Exception as error:
+            msg = f"the graph cannot be run on {houses.dtype} of shape {houses.shape}: {error}"
+            raise ModelError(msg) from error
+        return log_price, spread
+
+
+class Predictor:
+    """A graph and its calibration, ready to answer."""
+
+    def __init__(self, graph: Runs, calibration: Calibration) -> None:
+        self._run = graph.run
+        self._calibration = calibration
+
+    def predict(self, houses: Matrix, level: float) -> Prediction:
+        """Price float32 of shape (n, 5), columns in the order of FEATURES, with an interval at `level` (0.5 to 0.99).
+
+        The interval is price * exp(±k * spread), with k from split conformal calibration (Lei et al. 2018,
+        "Distribution-free predictive inference for regression", section 5.2: locally weighted).
+        """
+        held, quantile = self._calibration.at(level)
+        log_price, spread = self._run(houses)
+        price = np.exp(log_price)
+        ratio = np.exp(quantile * spread)
+        return Prediction(price, price / ratio, price * ratio, held)
+
+
+def load(artifact: Artifact) -> Predictor:
+    """Return the predictor of a verified artifact that gives its manifest's examples, to the last bit.
+
+    Raises DamagedArtifactError, with what was observed and expected, when it does not.
+    """
+    try:
+        graph = OnnxGraph(artifact.graph)
+        check_examples(graph, artifact.manifest.examples)
+    except ModelError as error:
+        msg = f"{artifact.manifest.version}: {error}"
+        raise DamagedArtifactError(msg) from error
+    return Predictor(graph, artifact.manifest.calibration)
+
+
+def check_examples(graph: Runs, examples: Sequence[Example]) -> None:
+    """Raise ModelError for the first example that the graph answers otherwise.
+
+    The graph's outputs are compared, not the price: exp differs by one bit between processors.
+    """
+    log_price, spread = graph.run(np.array([example.features for example in examples], dtype=np.float32))
+    for number, (example, *observed) in enumerate(zip(examples, log_price.tolist(), spread.tolist(), strict=True)):
+        if observed != [example.log_price, example.spread]:
+            msg = f"example {number}: observed {observed}, expected {[example.log_price, example.spread]}"
+            raise ModelError(msg)
+
+
+def _session(graph: bytes) -> onnxruntime.InferenceSession:
+    options = onnxruntime.SessionOptions()
+    # A worker is one core's share of the machine; more threads only fight over it.
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    options.log_severity_level = 4  # what is wrong is raised, not printed
+    try:
+        session = onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+    except Exception as error:
+        msg = f"the graph cannot be loaded: {error}"
+        raise ModelError(msg) from error
+    _check_signature(session)
+    return session
+
+
+def _check_signature(session: onnxruntime.InferenceSession) -> None:
+    inputs = [(value.name, value.type, list(value.shape[1:])) for value in session.get_inputs()]
+    outputs = [(value.name, value.type, list(value.shape[1:])) for value in session.get_outputs()]
+    expected_inputs = [(INPUT, "tensor(float)", [len(FEATURES)])]
+    expected_outputs: list[tuple[str, str, list[int]]] = [(name, "tensor(double)", []) for name in OUTPUTS]
+    if (inputs, outputs) != (expected_inputs, expected_outputs):
+        msg = f"the graph takes {inputs} and gives {outputs}; expected {expected_inputs} and {expected_outputs}"
+        raise ModelError(msg)

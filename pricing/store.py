@@ -1,0 +1,218 @@
+"""Where versions and the deployment pointer live, and the only code that writes them.
+
+<root>/<version>/model.onnx  manifest.json    immutable; the folder is renamed into place when it is whole
+<root>/deployment.json                        the pointer; replaced by rename, its generation only grows
+"""
+
+import fcntl
+import hashlib
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Final, NamedTuple
+
+import orjson
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from pricing.errors import DamagedArtifactError, NothingDeployedError, UnknownVersionError, VersionExistsError
+from pricing.manifest import VERSION_PATTERN, Manifest, Sha256, Version, version_key
+
+GRAPH_FILE: Final = "model.onnx"
+MANIFEST_FILE: Final = "manifest.json"
+POINTER_FILE: Final = "deployment.json"
+
+
+class Artifact(NamedTuple):
+    """A version whose bytes have been verified."""
+
+    manifest: Manifest
+    graph: bytes
+
+
+class Deployment(BaseModel):
+    """Which version answers. The pointer seals each version by the digest of its manifest, which seals the graph."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    generation: int = Field(ge=1)
+    champion: Version
+    previous: Version | None = None
+    split: dict[Version, int] = Field(default_factory=dict)
+    sha256: dict[Version, Sha256] = Field(description="Of the manifest.json of each version named here.")
+
+    def named(self) -> tuple[str, ...]:
+        """Every version that must stay available, champion first, each once."""
+        return tuple(dict.fromkeys(v for v in (self.champion, self.previous, *self.split) if v is not None))
+
+
+class Store:
+    """The artifacts folder. Reading needs no write access; nothing is created before the first `publish`."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def versions(self) -> list[str]:
+        """Published versions, oldest number first."""
+        if not self.root.is_dir():
+            return []
+        names = (path.name for path in self.root.iterdir() if path.is_dir())
+        return sorted((name for name in names if re.match(VERSION_PATTERN, name)), key=version_key)
+
+    def read(self, version: str, expected: str | None = None) -> Artifact:
+        """Read a version once and verify it: `expected` is the digest of its manifest, as the deployment seals it.
+
+        Raises UnknownVersionError or DamagedArtifactError. The graph was read, not loaded: see `Predictor`.
+        """
+        folder = self._folder(version)
+        if not folder.is_dir():
+            raise UnknownVersionError(self._unknown(version))
+        sealed = _read_file(folder / MANIFEST_FILE)
+        if expected is not None:
+            _verify(f"{version}/{MANIFEST_FILE}", sealed, expected)
+        manifest = Manifest.parse(sealed)
+        if manifest.version != version:
+            msg = f"{version}/{MANIFEST_FILE} is the manifest of {manifest.version}"
+            raise DamagedArtifactError(msg)
+        graph = _read_file(folder / GRAPH_FILE)
+        _verify(f"{version}/{GRAPH_FILE}", graph, manifest.graph.sha256)
+        return Artifact(manifest, graph)
+
+    def publish(self, artifact: Artifact) -> Path:
+        """Write a version aside, read it back, and rename it into place; returns its folder.
+
+        After a crash at any point the version is there whole or not at all. Raises VersionExistsError.
+        """
+        manifest, graph = artifact
+        _verify(f"the graph of {manifest.version}", graph, manifest.graph.sha256)
+        self.root.mkdir(parents=True, exist_ok=True)
+        with self._writing():
+            target = self._folder(manifest.version)
+            if target.exists():
+                msg = f"{manifest.version} is published already; versions never change, name another"
+                raise VersionExistsError(msg)
+            aside = Path(tempfile.mkdtemp(prefix=".publishing-", dir=self.root))
+            try:
+                aside.chmod(0o755)  # the service may run as another user than the training
+                _write_file(aside / MANIFEST_FILE, manifest.to_bytes())
+                _write_file(aside / GRAPH_FILE, graph)
+                _sync_folder(aside)
+                _verify(str(aside), _read_file(aside / GRAPH_FILE), manifest.graph.sha256)
+                Manifest.parse(_read_file(aside / MANIFEST_FILE))
+                aside.rename(target)
+            except BaseException:
+                shutil.rmtree(aside, ignore_errors=True)
+                raise
+            _sync_folder(self.root)
+        return target
+
+    def deployment(self) -> Deployment:
+        """Return what is deployed. Raises NothingDeployedError or DamagedArtifactError."""
+        try:
+            data = (self.root / POINTER_FILE).read_bytes()
+        except FileNotFoundError:
+            msg = "no version is deployed"
+            raise NothingDeployedError(msg) from None
+        except OSError as error:
+            msg = f"{POINTER_FILE} cannot be read: {error.strerror}"
+            raise DamagedArtifactError(msg) from error
+        try:
+            return Deployment.model_validate_json(data)
+        except ValidationError as error:
+            first = error.errors(include_url=False)[0]
+            msg = f"{POINTER_FILE}: {'.'.join(map(str, first['loc'])) or 'whole file'}: {first['msg']}"
+            raise DamagedArtifactError(msg) from error
+
+    def deploy(self, version: str) -> Deployment:
+        """Point at `version`, after verifying its files, under the next generation; returns the new deployment.
+
+        Raises UnknownVersionError or DamagedArtifactError, and then nothing has changed.
+        """
+        if not self.root.is_dir():
+            raise UnknownVersionError(self._unknown(version))
+        with self._writing():
+            self.read(version)
+            current = self._current()
+            previous = None
+            if current is not None:
+                previous = current.champion if current.champion != version else current.previous
+            named = [version] if previous is None else [version, previous]
+            deployment = Deployment(
+                generation=1 if current is None else current.generation + 1,
+                champion=version,
+                previous=previous,
+                sha256={name: self._seal(name) for name in named},
+            )
+            self._replace_pointer(deployment)
+        return deployment
+
+    def _current(self) -> Deployment | None:
+        try:
+            return self.deployment()
+        except NothingDeployedError:
+            return None
+
+    def _seal(self, version: str) -> str:
+        return hashlib.sha256(_read_file(self._folder(version) / MANIFEST_FILE)).hexdigest()
+
+    def _replace_pointer(self, deployment: Deployment) -> None:
+        data = orjson.dumps(deployment.model_dump(), option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
+        aside = self.root / f".{POINTER_FILE}"  # under the lock, so one name is enough
+        with suppress(FileNotFoundError):
+            aside.unlink()
+        _write_file(aside, data)
+        aside.replace(self.root / POINTER_FILE)
+        _sync_folder(self.root)
+
+    def _folder(self, version: str) -> Path:
+        if not re.match(VERSION_PATTERN, version):
+            msg = f"{version!r} is not a version; versions are written v1.2.3"
+            raise UnknownVersionError(msg)
+        return self.root / version
+
+    def _unknown(self, version: str) -> str:
+        return f"there is no {version} in {self.root}; published: {', '.join(self.versions()) or 'nothing'}"
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        """One writer at a time; the kernel frees the lock when its holder dies."""
+        handle = os.open(self.root / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(handle)
+
+
+def _verify(what: str, data: bytes, expected: str) -> None:
+    observed = hashlib.sha256(data).hexdigest()
+    if observed != expected:
+        msg = f"observed sha256 {observed} of {what} ({len(data):,} bytes) does not match expected {expected}"
+        raise DamagedArtifactError(msg)
+
+
+def _read_file(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        msg = f"{path.parent.name}/{path.name} cannot be read: {error.strerror}"
+        raise DamagedArtifactError(msg) from error
+
+
+def _write_file(path: Path, data: bytes) -> None:
+    with path.open("xb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+        os.fchmod(file.fileno(), 0o644)
+
+
+def _sync_folder(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -1,0 +1,148 @@
+"""The composition root: everything is made and wired here, and nothing happens on import."""
+
+from collections.abc import Mapping
+from http import HTTPStatus
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, Final
+
+from flask import Blueprint, Flask, Response, render_template, request
+from werkzeug.exceptions import HTTPException
+
+from pricing.store import Store
+from service.answer import Answerer
+from service.contract import Health, Live, ModelInfo, batch_of
+from service.errors import refusal
+from service.middleware import PredictionMiddleware, request_of
+from service.models import Models, ServedModel
+from service.openapi import document
+from service.reply import JSON_TYPE, Reply, json_reply
+from service.settings import Settings, read_settings
+from service.worker import Limits
+
+SENTENCES: Final[Mapping[int, str]] = {
+    HTTPStatus.NOT_FOUND: "There is nothing at this path; /docs lists what there is.",
+    HTTPStatus.METHOD_NOT_ALLOWED: "This path does not take this method; /docs lists what there is.",
+}
+
+
+def create_app(settings: Settings | None = None, models: Models | None = None) -> Flask:
+    """Make the WSGI application. Without arguments it reads the environment and loads what is deployed."""
+    settings = settings or read_settings()
+    if models is None:
+        models = Models(Store(settings.artifacts))
+        models.load()
+    batch = batch_of(settings.max_batch_rows)
+    answerer = Answerer(models, batch, settings.max_body_bytes)
+
+    app = Flask("service", static_folder=None)
+    app.register_blueprint(prediction_views(answerer, settings.max_body_bytes))
+    app.register_blueprint(model_views(models))
+    app.register_blueprint(documentation_views(document(batch)))
+    app.register_error_handler(HTTPException, _http_error)
+    app.register_error_handler(Exception, lambda error: _response(refusal(error)))
+    if settings.prediction_middleware:
+        app.wsgi_app = PredictionMiddleware(app.wsgi_app, answerer, settings.max_body_bytes)  # type: ignore[method-assign]
+    app.extensions["limits"] = Limits(
+        header_seconds=settings.header_seconds,
+        body_seconds=settings.body_seconds,
+        write_seconds=settings.write_seconds,
+        max_body_bytes=settings.max_body_bytes,
+    )
+    return app
+
+
+def prediction_views(answerer: Answerer, max_body_bytes: int) -> Blueprint:
+    """The prediction routes by way of Flask; the middleware answers them first when it is on."""
+    views = Blueprint("predictions", __name__)
+
+    def predict() -> Response:
+        return _response(answerer.answer(request_of(request.environ, request.path, max_body_bytes)))
+
+    for path in sorted(answerer.paths):
+        views.add_url_rule(path, path.strip("/").replace("/", "_"), predict, methods=["POST"])
+    return views
+
+
+def model_views(models: Models) -> Blueprint:
+    """What answers, and whether it can."""
+    views = Blueprint("models", __name__)
+
+    @views.get("/health/live")
+    def live() -> Response:
+        return _json(Live(status="live"))
+
+    @views.get("/health")
+    @views.get("/health/ready")
+    def ready() -> Response:
+        model = models.champion()
+        return _json(Health(status="ready", version=model.manifest.version, generation=model.generation))
+
+    @views.get("/model/info")
+    def info() -> Response:
+        return _json(describe(models.champion()))
+
+    return views
+
+
+def documentation_views(openapi: dict[str, Any]) -> Blueprint:
+    """The OpenAPI document, and Swagger UI from its package, so that the page needs no internet."""
+    views = Blueprint("documentation", __name__, static_folder="static", static_url_path="/docs/static")
+    swagger = Blueprint("swagger", __name__, static_folder=_swagger_ui(), static_url_path="/docs/swagger")
+    views.register_blueprint(swagger)
+
+    @views.get("/docs")
+    def docs() -> str:
+        return render_template("docs.html")
+
+    @views.get("/openapi.json")
+    def openapi_json() -> Response:
+        return _response(json_reply(HTTPStatus.OK, openapi))
+
+    return views
+
+
+def describe(model: ServedModel) -> ModelInfo:
+    """What /model/info says of a version."""
+    manifest = model.manifest
+    return ModelInfo(
+        version=manifest.version,
+        generation=model.generation,
+        family=manifest.family,
+        trained_at=manifest.created_at,
+        features=manifest.features,
+        metrics=manifest.metrics,
+        confidence_levels=manifest.calibration.levels,
+        calibration_rows=manifest.calibration.rows,
+        data=manifest.data,
+        parity=manifest.parity,
+        parameters=manifest.parameters,
+        seed=manifest.seed,
+        libraries=manifest.libraries,
+        sha256=manifest.graph.sha256,
+    )
+
+
+def _swagger_ui() -> Path:
+    found = find_spec("flask_openapi3_swagger")  # its files are used, its code is not imported
+    if found is None or found.origin is None:
+        msg = "flask-openapi3-swagger is not installed; install requirements.txt"
+        raise RuntimeError(msg)
+    return Path(found.origin).parent / "templates" / "swagger"
+
+
+def _json(content: Health | Live | ModelInfo) -> Response:
+    return Response(content.model_dump_json(), mimetype=JSON_TYPE)
+
+
+def _response(reply: Reply) -> Response:
+    return Response(reply.body, reply.status, reply.headers)
+
+
+def _http_error(error: HTTPException) -> Response:
+    status = error.code or HTTPStatus.INTERNAL_SERVER_ERROR
+    reply = json_reply(status, {"detail": SENTENCES.get(status, HTTPStatus(status).description or error.name)})
+    response = _response(reply)
+    if allow := dict(error.get_headers()).get("Allow"):
+        response.headers["Allow"] = allow
+    return response

@@ -1,0 +1,150 @@
+"""What goes over the wire, declared once: requests are parsed by these models, the OpenAPI document is made of them.
+
+Answers of the prediction routes are written by hand for speed; the tests hold them against these models.
+"""
+
+from typing import Annotated, Literal, cast
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, create_model
+
+from pricing.house import House
+from pricing.manifest import (
+    HIGHEST_LEVEL,
+    LOWEST_LEVEL,
+    Data,
+    Feature,
+    Metrics,
+    Parameters,
+    Parity,
+    Sha256,
+    Version,
+)
+
+DEFAULT_LEVEL = 0.9
+
+Dollars = Annotated[float, Field(ge=0, description="US dollars, rounded to cents.")]
+Level = Annotated[float, Field(ge=LOWEST_LEVEL, le=HIGHEST_LEVEL)]
+
+EXAMPLE_HOUSE = {name: field.examples[0] for name, field in House.model_fields.items() if field.examples}
+_LARGER_HOUSE = EXAMPLE_HOUSE | {"square_feet": 2500, "bedrooms": 4, "bathrooms": 3}
+
+
+class Options(BaseModel):
+    """The query of both prediction routes; a parameter that is not known is ignored."""
+
+    model_config = ConfigDict(frozen=True, allow_inf_nan=False)
+
+    confidence: Level = Field(
+        default=DEFAULT_LEVEL,
+        description="Level of the interval: the share of such houses whose price it should contain.",
+    )
+
+
+class Houses(BaseModel):
+    """The body of a batch."""
+
+    model_config = ConfigDict(
+        strict=True, frozen=True, json_schema_extra={"examples": [{"houses": [EXAMPLE_HOUSE, _LARGER_HOUSE]}]}
+    )
+
+    houses: list[House] = Field(min_length=1)
+
+
+def batch_of(max_rows: int) -> type[Houses]:
+    """Houses with at most `max_rows` of them."""
+    rows = Field(min_length=1, max_length=max_rows, description=f"1 to {max_rows:,} houses.")
+    return cast(
+        "type[Houses]", create_model("Houses", __base__=Houses, __doc__=Houses.__doc__, houses=(list[House], rows))
+    )
+
+
+class _Answer(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class ConfidenceInterval(_Answer):
+    """Bounds that contain the price of such houses at the level of the answer."""
+
+    lower: Dollars
+    upper: Dollars
+
+
+class OutOfRange(_Answer):
+    """A value outside of what the model was trained on: the price is an extrapolation."""
+
+    field: str
+    value: float
+    trained_from: float
+    trained_to: float
+    msg: str
+
+
+class Prediction(_Answer):
+    """The answer for one house."""
+
+    predicted_price: Dollars
+    confidence_interval: ConfidenceInterval
+    model_version: Version
+    predicted_at: AwareDatetime = Field(description="UTC, ISO 8601.")
+    confidence_level: Level = Field(description="The level that the interval holds: the one asked for or just above.")
+    warnings: list[OutOfRange] | None = Field(default=None, description="Only there when a value is out of range.")
+
+
+class Predictions(_Answer):
+    """The answer for a batch."""
+
+    predictions: list[Prediction] = Field(description="One for each house, in order.")
+    count: int
+
+
+class Problem(_Answer):
+    """Why there is no other answer."""
+
+    detail: str = Field(description="One sentence.")
+
+
+class ValidationProblem(_Answer):
+    """One thing that is wrong with the body or the query."""
+
+    type: str
+    loc: list[str | int] = Field(examples=[["body", "square_feet"]])
+    msg: str
+
+
+class ValidationProblems(_Answer):
+    """Everything that is wrong with the body or the query, at most 20 entries."""
+
+    detail: list[ValidationProblem]
+
+
+class Live(_Answer):
+    """The process answers."""
+
+    status: Literal["live"]
+
+
+class Health(_Answer):
+    """The worker can predict."""
+
+    status: Literal["ready"]
+    version: Version
+    generation: int = Field(description="Number of the deployment; it only grows.")
+
+
+class ModelInfo(_Answer):
+    """How the version that answers was made, and what it promises."""
+
+    version: Version
+    generation: int
+    family: str
+    trained_at: AwareDatetime
+    features: tuple[Feature, ...]
+    metrics: Metrics
+    confidence_levels: tuple[float, ...] = Field(description="Levels that the interval can hold.")
+    calibration_rows: int
+    data: Data
+    parity: Parity
+    parameters: dict[str, Parameters]
+    seed: int
+    libraries: dict[str, str]
+    sha256: Sha256 = Field(description="Of the ONNX graph.")

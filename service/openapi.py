@@ -1,0 +1,140 @@
+"""The OpenAPI 3.1 document, made from the same pydantic models that parse the requests."""
+
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import Any, Final
+
+from pydantic import BaseModel
+from pydantic.json_schema import models_json_schema
+
+from pricing.house import House
+from service.contract import (
+    EXAMPLE_HOUSE,
+    Health,
+    Houses,
+    Live,
+    ModelInfo,
+    Options,
+    Prediction,
+    Predictions,
+    Problem,
+    ValidationProblems,
+)
+from service.reply import JSON_TYPE
+
+REFERENCE: Final = "#/components/schemas/{model}"
+
+_EXAMPLE_ANSWER: Final = {
+    "predicted_price": 425000.5,
+    "confidence_interval": {"lower": 382500.45, "upper": 467500.55},
+    "model_version": "v1.0.0",
+    "predicted_at": "2024-01-01T12:00:00.000+00:00",
+    "confidence_level": 0.9,
+}
+_EXAMPLE_PROBLEMS: Final = {
+    "detail": [{"type": "greater_than", "loc": ["body", "square_feet"], "msg": "Input should be greater than 0"}]
+}
+
+
+def document(batch: type[Houses]) -> dict[str, Any]:
+    """Return the whole document; `batch` is the batch model with the limit of this service."""
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "Appraiser",
+            "version": "1.0.0",
+            "description": "House prices with an interval that holds at its level, and the version that said it.",
+        },
+        "servers": [{"url": "/"}],
+        "paths": {
+            "/predict": {"post": _prediction("predict", "Price one house", House, Prediction, _ONE)},
+            "/predict/batch": {"post": _prediction("predict_batch", "Price many houses", batch, Predictions, _MANY)},
+            "/model/info": {"get": _read("model_info", "How the version that answers was made", ModelInfo, _UNREADY)},
+            "/health": {"get": _read("health", "The same as /health/ready", Health, _UNREADY)},
+            "/health/ready": {"get": _read("health_ready", "Whether this worker can predict", Health, _UNREADY)},
+            "/health/live": {"get": _read("health_live", "Whether this process answers", Live, ())},
+        },
+        "components": {"schemas": _schemas(batch)},
+    }
+
+
+_ONE: Final = ({"one house": EXAMPLE_HOUSE}, _EXAMPLE_ANSWER)
+_MANY: Final = (
+    {"two houses": {"houses": [EXAMPLE_HOUSE, EXAMPLE_HOUSE | {"square_feet": 2500}]}},
+    {"predictions": [_EXAMPLE_ANSWER, _EXAMPLE_ANSWER | {"predicted_price": 489000.0}], "count": 2},
+)
+_UNREADY: Final = (HTTPStatus.SERVICE_UNAVAILABLE,)
+_REFUSALS: Final = (
+    HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+    HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
+    HTTPStatus.INTERNAL_SERVER_ERROR,
+    HTTPStatus.SERVICE_UNAVAILABLE,
+)
+_MEANINGS: Final[Mapping[HTTPStatus, str]] = {
+    HTTPStatus.REQUEST_ENTITY_TOO_LARGE: "The body is larger than the service accepts.",
+    HTTPStatus.UNSUPPORTED_MEDIA_TYPE: "The content type is not JSON.",
+    HTTPStatus.INTERNAL_SERVER_ERROR: "The service failed; the failure has been logged.",
+    HTTPStatus.SERVICE_UNAVAILABLE: "This worker has no model to answer with.",
+}
+
+
+def _prediction(
+    name: str, summary: str, body: type[BaseModel], answer: type[BaseModel], examples: tuple[Any, Any]
+) -> dict[str, Any]:
+    requests, reply = examples
+    named = {title: {"value": value} for title, value in requests.items()}
+    return {
+        "operationId": name,
+        "summary": summary,
+        "tags": ["predictions"],
+        "parameters": _query_parameters(),
+        "requestBody": {"required": True, "content": {JSON_TYPE: {"schema": _reference(body), "examples": named}}},
+        "responses": {
+            "200": _reply("The answer.", answer, reply),
+            "422": _reply("The body or the query is not valid.", ValidationProblems, _EXAMPLE_PROBLEMS),
+            **_problems(_REFUSALS),
+        },
+    }
+
+
+def _read(name: str, summary: str, answer: type[BaseModel], problems: tuple[HTTPStatus, ...]) -> dict[str, Any]:
+    return {
+        "operationId": name,
+        "summary": summary,
+        "tags": ["service"],
+        "responses": {"200": _reply("The answer.", answer), **_problems(problems)},
+    }
+
+
+def _query_parameters() -> list[dict[str, Any]]:
+    properties = Options.model_json_schema()["properties"]
+    return [
+        {"name": name, "in": "query", "required": False, "description": schema.pop("description"), "schema": schema}
+        for name, schema in properties.items()
+    ]
+
+
+def _problems(statuses: tuple[HTTPStatus, ...]) -> dict[str, Any]:
+    return {str(status.value): _reply(_MEANINGS[status], Problem) for status in statuses}
+
+
+def _reply(description: str, model: type[BaseModel], example: object = None) -> dict[str, Any]:
+    media: dict[str, Any] = {"schema": _reference(model)}
+    if example is not None:
+        media["example"] = example
+    return {"description": description, "content": {JSON_TYPE: media}}
+
+
+def _reference(model: type[BaseModel]) -> dict[str, str]:
+    return {"$ref": REFERENCE.format(model=model.__name__)}
+
+
+def _schemas(batch: type[Houses]) -> dict[str, Any]:
+    requests: list[type[BaseModel]] = [House, batch]
+    answers: list[type[BaseModel]] = [Prediction, Predictions, Problem, ValidationProblems, Live, Health, ModelInfo]
+    _, definitions = models_json_schema(
+        [(model, "validation") for model in requests] + [(model, "serialization") for model in answers],
+        ref_template=REFERENCE,
+    )
+    schemas: dict[str, Any] = definitions["$defs"]
+    return schemas

@@ -1,0 +1,55 @@
+"""Every setting of the service, declared once: default, unit and reason. README lists them from here."""
+
+from pathlib import Path
+from typing import Final, Literal
+
+from pydantic import Field, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+OUR_WORKER: Final = "service.worker.AppraiserWorker"
+
+
+class Settings(BaseSettings):
+    """Read once from APPRAISER_* variables by whoever starts the process, then passed on."""
+
+    model_config = SettingsConfigDict(env_prefix="APPRAISER_", frozen=True, extra="ignore")
+
+    artifacts: Path = Field(
+        default=Path("artifacts"),
+        description="Folder of the published versions and the deployment; the service only reads it.",
+    )
+    worker: Literal["service.worker.AppraiserWorker", "gthread", "sync"] = Field(
+        default=OUR_WORKER, description="Worker class of gunicorn. The stock ones have no deadline for slow clients."
+    )
+    prediction_middleware: bool = Field(
+        default=True, description="Answer predictions in front of Flask's dispatch, which costs a third of a request."
+    )
+    max_batch_rows: int = Field(
+        default=1_000,
+        ge=1,
+        le=10_000,
+        description="Houses in one batch; more would hold up the other requests of a worker.",
+    )
+    max_body_bytes: int = Field(
+        default=1_048_576, ge=1_024, description="Bytes of a request's body; a batch of 1,000 houses has about 100,000."
+    )
+    header_seconds: float = Field(
+        default=5,
+        gt=0,
+        description="Seconds for a whole request header; who needs longer holds a socket and asks nothing.",
+    )
+    body_seconds: float = Field(
+        default=10, gt=0, description="Seconds for a whole request body, from the end of its header."
+    )
+    write_seconds: float = Field(
+        default=10, gt=0, description="Seconds for a client to take its answer, and to close when the service has."
+    )
+
+
+def read_settings() -> Settings:
+    """Read the environment. Raises SystemExit with one line for each setting that is wrong."""
+    try:
+        return Settings()
+    except ValidationError as error:
+        lines = [f"APPRAISER_{str(e['loc'][0]).upper()}={e['input']!r}: {e['msg']}" for e in error.errors()]
+        raise SystemExit("\n".join(lines)) from error

@@ -1,0 +1,1 @@
+"""From sales to a judged, calibrated and certified version. Needs scikit-learn; the service never imports this."""

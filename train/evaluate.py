@@ -1,0 +1,82 @@
+"""How good a version is, measured through the Predictor that ships it."""
+
+from typing import Final
+
+import numpy as np
+
+from pricing.house import Column, Matrix
+from pricing.manifest import HIGHEST_LEVEL, LOWEST_LEVEL, Calibration, Fifth, Interval, Scores
+from pricing.predictor import Predictor
+from train.errors import DataError
+
+LEVELS: Final = tuple(
+    round(percent / 100, 2) for percent in range(round(LOWEST_LEVEL * 100), round(HIGHEST_LEVEL * 100) + 1)
+)
+REPORTED_LEVELS: Final = (0.5, 0.8, 0.9)
+FEWEST_CALIBRATION_ROWS: Final = 200
+
+
+def calibrate(log_price: Column, spread: Column, prices: Column) -> Calibration:
+    """Split conformal calibration (Lei et al. 2018, section 5.2) on rows that no estimator has seen.
+
+    All of shape (n,): log dollars, spread, US dollars. The quantile of a level is the ceil((n + 1) * level)-th
+    smallest |log error| / spread. Raises DataError below 200 rows.
+    """
+    rows = len(prices)
+    if rows < FEWEST_CALIBRATION_ROWS:
+        msg = (
+            f"{rows} rows are left for calibration, at least {FEWEST_CALIBRATION_ROWS} are needed: "
+            "bring about five times as many sales as that"
+        )
+        raise DataError(msg)
+    scores = np.sort(np.abs(np.log(prices) - log_price) / spread)
+    # the level in hundredths, so that the rank is exact: 0.9 * 1001 is not 900.9 in floating point
+    ranks = [-(-(rows + 1) * round(level * 100) // 100) for level in LEVELS]
+    smallest = np.finfo(np.float64).tiny  # a quantile of zero would make an interval of no width
+    return Calibration(
+        rows=rows, levels=LEVELS, quantiles=tuple(float(max(scores[rank - 1], smallest)) for rank in ranks)
+    )
+
+
+def score(predictor: Predictor, houses: Matrix, prices: Column) -> Scores:
+    """Errors of the price for float32 of shape (n, 5) and US dollars of shape (n,)."""
+    predicted = predictor.predict(houses, LOWEST_LEVEL).price
+    errors = np.abs(predicted / prices - 1)
+    unexplained = float(np.sum((prices - predicted) ** 2))
+    total = float(np.sum((prices - prices.mean()) ** 2))
+    return Scores(
+        rows=len(prices),
+        r2=1 - unexplained / total if total else 0.0,
+        mape=float(errors.mean()),
+        median_error=float(np.median(errors)),
+    )
+
+
+def intervals(predictor: Predictor, houses: Matrix, prices: Column) -> tuple[Interval, ...]:
+    """Coverage and width at each reported level, for float32 of shape (n, 5) and US dollars of shape (n,)."""
+    return tuple(_interval(predictor, houses, prices, level) for level in REPORTED_LEVELS)
+
+
+def fifths(predictor: Predictor, houses: Matrix, prices: Column) -> tuple[Fifth, ...]:
+    """The same by fifth of the predicted price, cheapest first; needs at least five rows."""
+    predicted = predictor.predict(houses, LOWEST_LEVEL).price
+    parts = np.array_split(np.argsort(predicted, kind="stable"), 5)
+    return tuple(
+        Fifth(
+            rows=len(part),
+            lowest_price=float(predicted[part[0]]),
+            highest_price=float(predicted[part[-1]]),
+            mape=score(predictor, houses[part], prices[part]).mape,
+            intervals=intervals(predictor, houses[part], prices[part]),
+        )
+        for part in parts
+    )
+
+
+def _interval(predictor: Predictor, houses: Matrix, prices: Column, level: float) -> Interval:
+    price, lower, upper, held = predictor.predict(houses, level)
+    return Interval(
+        level=held,
+        coverage=float(np.mean((lower <= prices) & (prices <= upper))),
+        median_width=float(np.median((upper - lower) / price)),
+    )

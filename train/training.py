@@ -1,0 +1,178 @@
+"""Training as one straight line: rows -> fit / calibrate / test -> ONNX -> calibration, parity, metrics."""
+
+import hashlib
+import platform
+from collections.abc import Callable
+from datetime import UTC, datetime
+from importlib import metadata
+from typing import Final, NamedTuple
+
+import numpy as np
+
+from pricing.house import BOUNDS, FEATURES, UNITS, Column, Matrix
+from pricing.manifest import Data, Example, Feature, Graph, Manifest, Metrics, Split
+from pricing.predictor import OnnxGraph, Predictor, Runs
+from pricing.store import Artifact
+from train.convert import OPSET, OPSET_ML, Fitted, round_thresholds, to_onnx
+from train.data import Sales
+from train.errors import DataError
+from train.evaluate import FEWEST_CALIBRATION_ROWS, calibrate, fifths, intervals, score
+from train.families import FAMILIES, FAMILY_NAMES, FamilyName, Fold, fit, out_of_fold, parameters, spread_estimator
+from train.parity import certify
+from train.split import CALIBRATE, TEST, Sides, folds, positions, sides
+
+BINS: Final = 10
+EXAMPLES: Final = 5
+LIBRARIES: Final = ("numpy", "onnx", "onnxruntime", "scikit-learn", "skl2onnx")
+
+Tell = Callable[[str], None]
+
+
+class Plan(NamedTuple):
+    """What to make: `family` None is the better one by cross-validation, `salt` decides the split."""
+
+    version: str
+    salt: str
+    seed: int
+    family: FamilyName | None
+
+
+class Rows(NamedTuple):
+    """The rows of one side: float32 of shape (n, 5), US dollars of shape (n,)."""
+
+    houses: Matrix
+    prices: Column
+
+
+class OutOfFold(NamedTuple):
+    """A family and its cross-validated log prices of the fit rows, shape (n,), as deviations from their mean."""
+
+    family: FamilyName
+    deviation: Column
+
+
+def train(sales: Sales, plan: Plan, tell: Tell) -> Artifact:
+    """Return a certified, calibrated version, not yet published.
+
+    `tell` hears what is being done. Raises DataError when there are too few rows, ParityError when ONNX differs.
+    """
+    split = Split(salt=plan.salt, calibrate=CALIBRATE, test=TEST)
+    position = positions(sales.houses, plan.salt)
+    side = sides(position, split)
+    _check_rows(sales, side)
+    fit_rows, calibrate_rows, test_rows = (Rows(sales.houses[mask], sales.prices[mask]) for mask in side)
+
+    best = choose(fit_rows, folds(position[side.fit]), plan, tell)
+    tell(f"fitting {best.family} on {len(fit_rows.prices):,} rows")
+    fitted = learn(fit_rows, best, plan.seed)
+
+    tell("converting to ONNX")
+    graph = to_onnx(fitted)
+    shipped = OnnxGraph(graph)
+    calibration = calibrate(*shipped.run(calibrate_rows.houses), calibrate_rows.prices)
+    predictor = Predictor(shipped, calibration)
+    tell("certifying parity of ONNX with scikit-learn")
+    parity = certify(fitted, shipped, test_rows.houses, fit_rows.houses, plan.seed)
+    tell("measuring on the test rows")
+    manifest = Manifest(
+        version=plan.version,
+        created_at=datetime.now(UTC),
+        family=best.family,
+        parameters={"price": parameters(fitted.price), "spread": parameters(fitted.spread)},
+        seed=plan.seed,
+        features=describe_features(fit_rows.houses),
+        split=split,
+        data=describe_data(sales, side),
+        metrics=Metrics(
+            train=score(predictor, *fit_rows),
+            test=score(predictor, *test_rows),
+            intervals=intervals(predictor, *test_rows),
+            fifths=fifths(predictor, *test_rows),
+        ),
+        calibration=calibration,
+        parity=parity,
+        examples=examples(shipped, test_rows.houses),
+        graph=Graph(sha256=hashlib.sha256(graph).hexdigest(), size=len(graph), opset=OPSET, opset_ml=OPSET_ML),
+        libraries={"python": platform.python_version()} | {name: metadata.version(name) for name in LIBRARIES},
+    )
+    return Artifact(manifest, graph)
+
+
+def choose(rows: Rows, fold: Fold, plan: Plan, tell: Tell) -> OutOfFold:
+    """Cross-validate the family that was asked for, or all of them, and return the one with the lowest MAPE."""
+    log_price = np.log(rows.prices)
+    target = log_price - log_price.mean()
+    candidates: dict[float, OutOfFold] = {}
+    for name in FAMILY_NAMES if plan.family is None else (plan.family,):
+        tell(f"cross-validating {name} on {len(target):,} rows")
+        deviation = out_of_fold(FAMILIES[name], plan.seed, rows.houses, target, fold)
+        mape = float(np.mean(np.abs(np.expm1(deviation - target))))
+        tell(f"cross-validated {name}: mean absolute percentage error {mape:.2%}")
+        candidates[mape] = OutOfFold(name, deviation)
+    return candidates[min(candidates)]
+
+
+def learn(rows: Rows, best: OutOfFold, seed: int) -> Fitted:
+    """Fit the price on log deviations, and the spread on the sizes of the out-of-fold errors."""
+    log_price = np.log(rows.prices)
+    mean = float(log_price.mean())
+    errors = np.abs(best.deviation - (log_price - mean))
+    price = fit(FAMILIES[best.family](seed), rows.houses, log_price - mean)
+    spread = fit(spread_estimator(seed), rows.houses, errors)
+    for estimator in (price, spread):
+        round_thresholds(estimator)
+    # Half the lower quartile: houses that look easier than this are so by chance.
+    lowest = max(float(np.quantile(errors, 0.25)) / 2, float(np.finfo(np.float32).eps))
+    return Fitted(price, spread, mean, lowest)
+
+
+def describe_features(houses: Matrix) -> tuple[Feature, ...]:
+    """Bounds of the contract, and ranges and deciles of the fit rows, float32 of shape (n, 5)."""
+    return tuple(
+        Feature(
+            name=name,
+            unit=UNITS[name],
+            above=BOUNDS[name].above,
+            minimum=BOUNDS[name].minimum,
+            maximum=BOUNDS[name].maximum,
+            trained_from=float(column.min()),
+            trained_to=float(column.max()),
+            bins=tuple(np.unique(np.quantile(column, np.linspace(0, 1, BINS + 1), method="nearest")).tolist()),
+        )
+        for name, column in zip(FEATURES, houses.T, strict=True)
+    )
+
+
+def describe_data(sales: Sales, side: Sides) -> Data:
+    """Where the rows came from and how many went where."""
+    return Data(
+        source=sales.source,
+        synthetic=sales.synthetic,
+        sha256=sales.sha256,
+        rows=len(sales.prices),
+        refused=sales.refused,
+        fit=int(side.fit.sum()),
+        calibrate=int(side.calibrate.sum()),
+        test=int(side.test.sum()),
+    )
+
+
+def examples(graph: Runs, houses: Matrix) -> tuple[Example, ...]:
+    """The first test rows with the exact outputs of the graph."""
+    chosen = houses[:EXAMPLES]
+    log_price, spread = graph.run(chosen)
+    return tuple(
+        Example(features=tuple(row), log_price=price, spread=width)
+        for row, price, width in zip(chosen.tolist(), log_price.tolist(), spread.tolist(), strict=True)
+    )
+
+
+def _check_rows(sales: Sales, side: Sides) -> None:
+    found = int(side.calibrate.sum())
+    if found < FEWEST_CALIBRATION_ROWS:
+        needed = round(FEWEST_CALIBRATION_ROWS / CALIBRATE)
+        msg = (
+            f"{sales.source}: {len(sales.prices):,} accepted rows leave {found} for calibration, "
+            f"at least {FEWEST_CALIBRATION_ROWS} are needed: bring {needed:,} rows or a few more"
+        )
+        raise DataError(msg)
