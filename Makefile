@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help serve train test lint lock clean
+.PHONY: help serve test test-reliability bench lint lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -15,7 +15,16 @@ serve: $(VENV)/train ## train on the synthetic market if nothing is deployed, th
 	@exec $(BIN)/appraiser serve
 
 test: lint ## lint, check types, run every test
-	@$(BIN)/python -m pytest -n auto
+	@$(BIN)/python -m pytest -n auto --ignore tests/reliability
+
+test-reliability: $(VENV)/dev ## the tests that take longer: slow clients against real gunicorns
+	@$(BIN)/python -m pytest tests/reliability
+
+bench: $(VENV)/dev ## what a training, a prediction and a start of the service cost
+	@$(BIN)/python -m benchmarks.model
+	@test -e $${APPRAISER_ARTIFACTS:-artifacts}/deployment.json || $(BIN)/appraiser train
+	@$(BIN)/python -m benchmarks.start
+	@$(BIN)/python -m benchmarks.slow_clients
 
 lint: $(VENV)/dev ## ruff and mypy
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy

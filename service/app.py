@@ -26,7 +26,13 @@ SENTENCES: Final[Mapping[int, str]] = {
 }
 
 
-def create_app(settings: Settings | None = None, models: Models | None = None) -> Flask:
+class Application(Flask):
+    """Flask, carrying the limits that the worker asks its application for."""
+
+    limits: Limits
+
+
+def create_app(settings: Settings | None = None, models: Models | None = None) -> Application:
     """Make the WSGI application. Without arguments it reads the environment and loads what is deployed."""
     settings = settings or read_settings()
     if models is None:
@@ -35,7 +41,13 @@ def create_app(settings: Settings | None = None, models: Models | None = None) -
     batch = batch_of(settings.max_batch_rows)
     answerer = Answerer(models, batch, settings.max_body_bytes)
 
-    app = Flask("service", static_folder=None)
+    app = Application("service", static_folder=None)
+    app.limits = Limits(
+        header_seconds=settings.header_seconds,
+        body_seconds=settings.body_seconds,
+        write_seconds=settings.write_seconds,
+        max_body_bytes=settings.max_body_bytes,
+    )
     app.register_blueprint(prediction_views(answerer, settings.max_body_bytes))
     app.register_blueprint(model_views(models))
     app.register_blueprint(documentation_views(document(batch)))
@@ -43,12 +55,6 @@ def create_app(settings: Settings | None = None, models: Models | None = None) -
     app.register_error_handler(Exception, lambda error: _response(refusal(error)))
     if settings.prediction_middleware:
         app.wsgi_app = PredictionMiddleware(app.wsgi_app, answerer, settings.max_body_bytes)  # type: ignore[method-assign]
-    app.extensions["limits"] = Limits(
-        header_seconds=settings.header_seconds,
-        body_seconds=settings.body_seconds,
-        write_seconds=settings.write_seconds,
-        max_body_bytes=settings.max_body_bytes,
-    )
     return app
 
 

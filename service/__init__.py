@@ -1,0 +1,1 @@
+"""HTTP around the heart: Flask in front of `pricing`, and the worker that carries it."""
