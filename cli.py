@@ -48,7 +48,9 @@ def main(ctx: click.Context, artifacts: Path) -> None:
 )
 @click.option("--version", help="Name of the new version, for example v2.0.0; without it, the next minor one.")
 @click.option("--deploy", is_flag=True, help="Deploy it also when another version is deployed.")
-@click.option("--seed", default=0, show_default=True, help="Seed of everything that is random.")
+@click.option(
+    "--seed", type=click.IntRange(0, 2**32 - 1), default=0, show_default=True, help="Seed of everything that is random."
+)
 @click.pass_obj
 def train(  # noqa: PLR0913 -- one for each option
     store: Store, data: Path | None, family: str | None, version: str | None, *, deploy: bool, seed: int
@@ -83,7 +85,7 @@ def verify(store: Store, version: str) -> None:
     """Check digest, manifest and examples of VERSION."""
     from pricing.predictor import load
 
-    artifact = store.read(version)
+    artifact = store.read(version, store.seal(version))
     load(artifact)
     click.echo(f"{version}: digest, manifest and {len(artifact.manifest.examples)} examples are as published")
 
@@ -95,7 +97,7 @@ def promote(store: Store, version: str) -> None:
     """Deploy VERSION after checking it as `verify` does."""
     from pricing.predictor import load
 
-    load(store.read(version))
+    load(store.read(version, store.seal(version)))
     deployment = store.deploy(version)
     click.echo(f"{version} is deployed as generation {deployment.generation}; running workers serve it once restarted")
 

@@ -5,6 +5,7 @@ AppraiserError
 │   ├── UnknownVersionError    there is no such version
 │   └── DamagedArtifactError   its files are not what was published
 ├── VersionExistsError       a version is published once
+├── NotWritableError         the folder of the versions cannot be written
 ├── NothingDeployedError     the deployment names no version yet
 └── ModelError               a graph that cannot be run, or does not answer with prices
 """
@@ -28,6 +29,10 @@ class DamagedArtifactError(ArtifactError):
 
 class VersionExistsError(AppraiserError):
     """The version is published already; published versions never change."""
+
+
+class NotWritableError(AppraiserError):
+    """The folder of the published versions cannot be written."""
 
 
 class NothingDeployedError(AppraiserError):

@@ -19,6 +19,10 @@ def _feature(unit: str, description: str, example: float, **bounds: float) -> An
     )
 
 
+# pydantic's own tolerance for multiples of 1, far below what float32 can tell apart
+WHOLE_TOLERANCE: Final = 1e-9
+
+
 class House(BaseModel):
     """One house as the contract describes it. Numbers must be JSON numbers: no text, no booleans, no NaN."""
 
@@ -87,8 +91,7 @@ def violations(bounds: Bounds, values: Column) -> dict[str, NDArray[np.bool_]]:
     known = np.where(finite, values, 0)
     rules: dict[str, NDArray[np.bool_]] = {"missing or not a finite number": ~finite}
     if whole:
-        # pydantic's own tolerance for multiples, a billionth: far below what float32 can tell apart
-        rules["not a whole number"] = np.abs(known - np.round(known)) > np.abs(known) / 1e9
+        rules["not a whole number"] = np.abs(known - np.round(known)) > WHOLE_TOLERANCE
     if above is not None:
         rules[f"not above {above:,g}"] = known <= above
     if minimum is not None:

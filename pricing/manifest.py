@@ -4,6 +4,7 @@ FORMAT is the number of this layout. Whoever adds, renames or removes a field ra
 `Manifest.parse` what happens to manifests of the old number: they are refused unless somebody wrote how to read them.
 """
 
+import re
 from bisect import bisect_left
 from itertools import pairwise
 from typing import Annotated, Final, Self
@@ -17,7 +18,7 @@ from pricing.house import FEATURES
 FORMAT: Final = 1
 LOWEST_LEVEL: Final = 0.5
 HIGHEST_LEVEL: Final = 0.99
-VERSION_PATTERN: Final = r"^v(0|[1-9]\d{0,5})\.(0|[1-9]\d{0,5})\.(0|[1-9]\d{0,5})$"
+VERSION_PATTERN: Final = r"^v(0|[1-9][0-9]{0,5})\.(0|[1-9][0-9]{0,5})\.(0|[1-9][0-9]{0,5})$"
 
 Version = Annotated[str, Field(pattern=VERSION_PATTERN, examples=["v1.0.0"])]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
@@ -212,6 +213,11 @@ class Manifest(_Part):
             where = ".".join(str(part) for part in first["loc"]) or "manifest"
             msg = f"manifest.json: {where}: {first['msg']}"
             raise DamagedArtifactError(msg) from error
+
+
+def is_version(name: str) -> bool:
+    """Whether a version may have this name: v1.2.3, without leading zeros."""
+    return re.fullmatch(VERSION_PATTERN, name) is not None
 
 
 def version_key(version: str) -> tuple[int, ...]:

@@ -7,7 +7,6 @@
 import fcntl
 import hashlib
 import os
-import re
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -18,8 +17,14 @@ from typing import Final, NamedTuple
 import orjson
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from pricing.errors import DamagedArtifactError, NothingDeployedError, UnknownVersionError, VersionExistsError
-from pricing.manifest import VERSION_PATTERN, Manifest, Sha256, Version, version_key
+from pricing.errors import (
+    DamagedArtifactError,
+    NothingDeployedError,
+    NotWritableError,
+    UnknownVersionError,
+    VersionExistsError,
+)
+from pricing.manifest import Manifest, Sha256, Version, is_version, version_key
 
 GRAPH_FILE: Final = "model.onnx"
 MANIFEST_FILE: Final = "manifest.json"
@@ -60,7 +65,7 @@ class Store:
         if not self.root.is_dir():
             return []
         names = (path.name for path in self.root.iterdir() if path.is_dir())
-        return sorted((name for name in names if re.match(VERSION_PATTERN, name)), key=version_key)
+        return sorted((name for name in names if is_version(name)), key=version_key)
 
     def read(self, version: str, expected: str | None = None) -> Artifact:
         """Read a version once and verify it: `expected` is the digest of its manifest, as the deployment seals it.
@@ -84,11 +89,11 @@ class Store:
     def publish(self, artifact: Artifact) -> Path:
         """Write a version aside, read it back, and rename it into place; returns its folder.
 
-        After a crash at any point the version is there whole or not at all. Raises VersionExistsError.
+        After a crash at any point the version is there whole or not at all. Raises VersionExistsError or
+        NotWritableError, and then nothing has changed.
         """
         manifest, graph = artifact
         _verify(f"the graph of {manifest.version}", graph, manifest.graph.sha256)
-        self.root.mkdir(parents=True, exist_ok=True)
         with self._writing():
             target = self._folder(manifest.version)
             if target.exists():
@@ -126,16 +131,22 @@ class Store:
             msg = f"{POINTER_FILE}: {'.'.join(map(str, first['loc'])) or 'whole file'}: {first['msg']}"
             raise DamagedArtifactError(msg) from error
 
+    def seal(self, version: str) -> str | None:
+        """The digest of its manifest that the deployment has for a version; None when it does not name the version."""
+        current = self._current()
+        return None if current is None else current.sha256.get(version)
+
     def deploy(self, version: str) -> Deployment:
         """Point at `version`, after verifying its files, under the next generation; returns the new deployment.
 
-        Raises UnknownVersionError or DamagedArtifactError, and then nothing has changed.
+        Raises UnknownVersionError, DamagedArtifactError or NotWritableError, and then nothing has changed.
         """
         if not self.root.is_dir():
             raise UnknownVersionError(self._unknown(version))
         with self._writing():
-            self.read(version)
             current = self._current()
+            seals = {} if current is None else current.sha256
+            self.read(version, seals.get(version))
             previous = None
             if current is not None:
                 previous = current.champion if current.champion != version else current.previous
@@ -144,7 +155,8 @@ class Store:
                 generation=1 if current is None else current.generation + 1,
                 champion=version,
                 previous=previous,
-                sha256={name: self._seal(name) for name in named},
+                # sealed once, sealed for good: deploying another must not make right what was changed since
+                sha256={name: seals.get(name) or self._digest(name) for name in named},
             )
             self._replace_pointer(deployment)
         return deployment
@@ -155,7 +167,7 @@ class Store:
         except NothingDeployedError:
             return None
 
-    def _seal(self, version: str) -> str:
+    def _digest(self, version: str) -> str:
         return hashlib.sha256(_read_file(self._folder(version) / MANIFEST_FILE)).hexdigest()
 
     def _replace_pointer(self, deployment: Deployment) -> None:
@@ -168,7 +180,7 @@ class Store:
         _sync_folder(self.root)
 
     def _folder(self, version: str) -> Path:
-        if not re.match(VERSION_PATTERN, version):
+        if not is_version(version):
             msg = f"{version!r} is not a version; versions are written v1.2.3"
             raise UnknownVersionError(msg)
         return self.root / version
@@ -178,13 +190,15 @@ class Store:
 
     @contextmanager
     def _writing(self) -> Iterator[None]:
-        """One writer at a time; the kernel frees the lock when its holder dies."""
-        handle = os.open(self.root / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        """One writer at a time; the kernel frees the lock when its holder dies. Raises NotWritableError."""
         try:
-            fcntl.flock(handle, fcntl.LOCK_EX)
-            yield
-        finally:
-            os.close(handle)
+            self.root.mkdir(parents=True, exist_ok=True)
+            with (self.root / ".lock").open("ab") as handle:
+                fcntl.flock(handle, fcntl.LOCK_EX)
+                yield
+        except OSError as error:  # reading has errors of its own
+            msg = f"{self.root} cannot be written: {error.strerror}"
+            raise NotWritableError(msg) from error
 
 
 def _verify(what: str, data: bytes, expected: str) -> None:

@@ -22,6 +22,11 @@ BODY: Final = "body"
 QUERY: Final = "query"
 
 
+def utc_now() -> datetime:
+    """The clock of production."""
+    return datetime.now(UTC)
+
+
 class Request(NamedTuple):
     """What an answer depends on. `body` may be one byte longer than allowed, which is how its reader says too long."""
 
@@ -34,8 +39,11 @@ class Request(NamedTuple):
 class Answerer:
     """Answers predictions; made once by the composition root."""
 
-    def __init__(self, models: Models, batch: type[Houses], max_body_bytes: int) -> None:
+    def __init__(
+        self, models: Models, batch: type[Houses], max_body_bytes: int, clock: "Callable[[], datetime]" = utc_now
+    ) -> None:
         self._models = models
+        self._clock = clock
         self._batch = batch
         self._max_body_bytes = max_body_bytes
         self._routes: Mapping[str, Callable[[Request], Reply]] = {
@@ -58,7 +66,7 @@ class Answerer:
         model = self._models.champion()
         houses = to_matrix([house])
         prediction = model.predictor.predict(houses, options.confidence)
-        return json_reply(200, render(model, houses, prediction)[0])
+        return json_reply(200, render(model, houses, prediction, self._clock())[0])
 
     def _predict_batch(self, request: Request) -> Reply:
         options = parse_options(request.query)
@@ -66,7 +74,8 @@ class Answerer:
         model = self._models.champion()
         houses = to_matrix(batch)
         prediction = model.predictor.predict(houses, options.confidence)
-        return json_reply(200, {"predictions": render(model, houses, prediction), "count": len(batch)})
+        answers = render(model, houses, prediction, self._clock())
+        return json_reply(200, {"predictions": answers, "count": len(answers)})
 
     def _check_framing(self, request: Request) -> None:
         if len(request.body) > self._max_body_bytes:
@@ -105,10 +114,10 @@ def parse_houses(batch: type[Houses], body: bytes) -> list[House]:
         raise InvalidRequestError(BODY, error) from error
 
 
-def render(model: ServedModel, houses: Matrix, prediction: Prediction) -> list[dict[str, Any]]:
+def render(model: ServedModel, houses: Matrix, prediction: Prediction, now: datetime) -> list[dict[str, Any]]:
     """One answer for each row, in order; here, at the edge, dollars are rounded to cents."""
     version = model.manifest.version
-    predicted_at = datetime.now(UTC).isoformat(timespec="milliseconds")
+    predicted_at = now.isoformat(timespec="milliseconds")
     answers: list[dict[str, Any]] = [
         {
             "predicted_price": round(price, 2),
@@ -130,15 +139,20 @@ def render(model: ServedModel, houses: Matrix, prediction: Prediction) -> list[d
 
 
 def _warning(model: ServedModel, houses: Matrix, row: int, column: int) -> dict[str, Any]:
-    name, value = FEATURES[column], float(houses[row, column])
-    lowest, highest = float(model.trained_from[column]), float(model.trained_to[column])
+    name = FEATURES[column]
+    value, lowest, highest = map(_decimal, (houses[row, column], model.trained_from[column], model.trained_to[column]))
     return {
         "field": name,
         "value": value,
         "trained_from": lowest,
         "trained_to": highest,
-        "msg": f"{name} {value:g} is outside of {lowest:g} to {highest:g}, which the model was trained on.",
+        "msg": f"{name} {value:.9g} is outside of {lowest:.9g} to {highest:.9g}, which the model was trained on.",
     }
+
+
+def _decimal(value: np.float32) -> float:
+    """The shortest decimal that is this float32: 0.1, and not 0.10000000149011612."""
+    return float(str(value))
 
 
 def _is_json_suffix(media_type: str) -> bool:

@@ -1,6 +1,7 @@
 """The composition root: everything is made and wired here, and nothing happens on import."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from datetime import datetime
 from http import HTTPStatus
 from importlib.util import find_spec
 from pathlib import Path
@@ -10,7 +11,7 @@ from flask import Blueprint, Flask, Response, render_template, request
 from werkzeug.exceptions import HTTPException
 
 from pricing.store import Store
-from service.answer import Answerer
+from service.answer import Answerer, utc_now
 from service.contract import Health, Live, ModelInfo, batch_of
 from service.errors import refusal
 from service.middleware import PredictionMiddleware, request_of
@@ -32,16 +33,21 @@ class Application(Flask):
     limits: Limits
 
 
-def create_app(settings: Settings | None = None, models: Models | None = None) -> Application:
+def create_app(
+    settings: Settings | None = None, models: Models | None = None, clock: Callable[[], datetime] = utc_now
+) -> Application:
     """Make the WSGI application. Without arguments it reads the environment and loads what is deployed."""
     settings = settings or read_settings()
     if models is None:
         models = Models(Store(settings.artifacts))
         models.load()
     batch = batch_of(settings.max_batch_rows)
-    answerer = Answerer(models, batch, settings.max_body_bytes)
+    answerer = Answerer(models, batch, settings.max_body_bytes, clock)
 
     app = Application("service", static_folder=None)
+    # Both would be answered in HTML: OPTIONS with an empty page, two slashes in a row with a redirect.
+    app.config["PROVIDE_AUTOMATIC_OPTIONS"] = False
+    app.url_map.merge_slashes = False
     app.limits = Limits(
         header_seconds=settings.header_seconds,
         body_seconds=settings.body_seconds,

@@ -63,14 +63,16 @@ _MANY: Final = (
     {"two houses": {"houses": [EXAMPLE_HOUSE, EXAMPLE_HOUSE | {"square_feet": 2500}]}},
     {"predictions": [_EXAMPLE_ANSWER, _EXAMPLE_ANSWER | {"predicted_price": 489000.0}], "count": 2},
 )
-_UNREADY: Final = (HTTPStatus.SERVICE_UNAVAILABLE,)
+_UNREADY: Final = (HTTPStatus.INTERNAL_SERVER_ERROR, HTTPStatus.SERVICE_UNAVAILABLE)
 _REFUSALS: Final = (
+    HTTPStatus.REQUEST_TIMEOUT,
     HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
     HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
     HTTPStatus.INTERNAL_SERVER_ERROR,
     HTTPStatus.SERVICE_UNAVAILABLE,
 )
 _MEANINGS: Final[Mapping[HTTPStatus, str]] = {
+    HTTPStatus.REQUEST_TIMEOUT: "The body did not arrive in time.",
     HTTPStatus.REQUEST_ENTITY_TOO_LARGE: "The body is larger than the service accepts.",
     HTTPStatus.UNSUPPORTED_MEDIA_TYPE: "The content type is not JSON.",
     HTTPStatus.INTERNAL_SERVER_ERROR: "The service failed; the failure has been logged.",

@@ -12,7 +12,8 @@ OUR_WORKER: Final = "service.worker.AppraiserWorker"
 class Settings(BaseSettings):
     """Read once from APPRAISER_* variables by whoever starts the process, then passed on."""
 
-    model_config = SettingsConfigDict(env_prefix="APPRAISER_", frozen=True, extra="ignore")
+    # An empty variable is as good as none, as it is for `appraiser` and for make.
+    model_config = SettingsConfigDict(env_prefix="APPRAISER_", env_ignore_empty=True, frozen=True, extra="ignore")
 
     artifacts: Path = Field(
         default=Path("artifacts"),

@@ -17,14 +17,17 @@ import asyncio
 import enum
 import math
 import os
+import socket
+import struct
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from gunicorn.asgi.protocol import ASGIProtocol  # type: ignore[import-untyped]  # gunicorn carries no types
-from gunicorn.errors import ConfigError  # type: ignore[import-untyped]
-from gunicorn.http.wsgi import base_environ  # type: ignore[import-untyped]
-from gunicorn.workers.gasgi import ASGIWorker  # type: ignore[import-untyped]
+import uvloop
+from gunicorn.asgi.protocol import ASGIProtocol
+from gunicorn.errors import ConfigError
+from gunicorn.http.wsgi import base_environ
+from gunicorn.workers.gasgi import ASGIWorker
 
 from service.adapter import WsgiAdapter, refusal
 
@@ -33,6 +36,9 @@ if TYPE_CHECKING:
 
 # How late a deadline may be noticed. One look at 1,000 connections takes 50 µs.
 TICK_SECONDS = 0.25
+
+# For SO_LINGER: else the kernel keeps megabytes of an answer for minutes after the socket of its client is closed.
+RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +50,7 @@ class Limits:
     body_seconds: float = 20.0
     """From the end of the header to the end of the body, however it is cut into pieces."""
     write_seconds: float = 20.0
-    """From the whole request until the client has taken the whole answer."""
+    """From the answer until the client has taken all of it."""
     max_body_bytes: int = 1024 * 1024
     """Bytes of a request's body, after chunks are joined. More is answered 413."""
     drain_seconds: float = 2.0
@@ -66,7 +72,7 @@ class Phase(enum.Enum):
     LINGER = enum.auto()  # the client to stop sending and to close
 
 
-class AppraiserProtocol(ASGIProtocol):  # type: ignore[misc]  # the base is untyped
+class AppraiserProtocol(ASGIProtocol):  # type: ignore[misc]  # gunicorn carries no types
     """One connection. Each change of phase sets its one deadline; the worker calls `expire` when that has passed."""
 
     transport: asyncio.Transport  # this and what follows is the base's, which is untyped
@@ -76,7 +82,6 @@ class AppraiserProtocol(ASGIProtocol):  # type: ignore[misc]  # the base is unty
     _request_ready: Any
 
     def __init__(self, worker: AppraiserWorker) -> None:
-        """Wait for the first byte."""
         super().__init__(worker)
         self._limits = worker.limits
         self._phase = Phase.SILENT
@@ -146,8 +151,14 @@ class AppraiserProtocol(ASGIProtocol):  # type: ignore[misc]  # the base is unty
     def _on_message_complete(self) -> None:
         super()._on_message_complete()
         if self._phase is Phase.BODY:
-            self._enter(Phase.ANSWER, self._limits.write_seconds)
+            self._enter(Phase.ANSWER, math.inf)  # the client has done its part
             self._request_ready.set()
+
+    def pause_writing(self) -> None:
+        """Start the clock on a client that has not taken its answer at once; called at most once an answer."""
+        super().pause_writing()
+        if self._phase is Phase.ANSWER:
+            self._enter(Phase.ANSWER, self._limits.write_seconds)
 
     async def _serve_http_request(self, request: Any, sockname: Any, peername: Any) -> bool:  # noqa: ANN401 -- untyped
         """Stock's, without a task for what an application does after its answer: a WSGI one does nothing then."""
@@ -195,8 +206,10 @@ class AppraiserProtocol(ASGIProtocol):  # type: ignore[misc]  # the base is unty
         self.log.debug("Closing a connection, overdue in phase %s", self._phase.name)
         if self._phase is Phase.BODY:
             self._refuse(408, f"The body did not arrive within {self._limits.body_seconds:g} seconds.")
-        else:
-            self.transport.abort()
+            return
+        if self._phase is Phase.ANSWER:
+            self.transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET_ON_CLOSE)
+        self.transport.abort()
 
     def stop(self) -> None:
         """Close at once when idle; a request in hand has until the worker's `stop_by`."""
@@ -205,7 +218,7 @@ class AppraiserProtocol(ASGIProtocol):  # type: ignore[misc]  # the base is unty
         self.deadline = min(self.deadline, self.worker.stop_by)
 
 
-class AppraiserWorker(ASGIWorker):  # type: ignore[misc]  # the base is untyped
+class AppraiserWorker(ASGIWorker):  # type: ignore[misc]  # gunicorn carries no types
     """gunicorn's asgi worker, for a WSGI application. Configure it as `worker_class`."""
 
     wsgi: WSGIApplication
@@ -213,7 +226,6 @@ class AppraiserWorker(ASGIWorker):  # type: ignore[misc]  # the base is untyped
     limits: Limits
 
     def __init__(self, *args: Any) -> None:  # noqa: ANN401 -- gunicorn's arguments, which are untyped
-        """Hold no connection yet."""
         super().__init__(*args)
         self.connections: set[AppraiserProtocol] = set()
         self.stop_by = math.inf  # in the loop's time
@@ -229,6 +241,10 @@ class AppraiserWorker(ASGIWorker):  # type: ignore[misc]  # the base is untyped
         if cfg.is_ssl or cfg.protocol != "http" or cfg.http2_cleartext != "off":
             message = "AppraiserWorker speaks plain HTTP/1.1: no certfile, uwsgi protocol or http2_cleartext"
             raise ConfigError(message)
+
+    def _setup_event_loop(self) -> None:
+        self.loop = uvloop.new_event_loop()
+        asyncio.set_event_loop(self.loop)
 
     def load_wsgi(self) -> None:
         """Load the WSGI application, its limits, and the adapter around it."""
@@ -259,9 +275,9 @@ class AppraiserWorker(ASGIWorker):  # type: ignore[misc]  # the base is untyped
             self._stop_accepting()
 
     def disconnected(self, connection: AppraiserProtocol) -> None:
-        """Forget it, and accept again if that was what was missing."""
+        """Forget it, and accept again if we were full, or stop if its last request was that of `max_requests`."""
         self.connections.discard(connection)
-        if not self.servers:
+        if not (self.servers and self.alive):
             self._wake.set()
 
     async def _serve(self) -> None:

@@ -8,10 +8,11 @@ from rich.console import Console
 from rich.table import Table
 
 from pricing.errors import NothingDeployedError, VersionExistsError
-from pricing.manifest import Manifest, Scores, version_key
+from pricing.manifest import Manifest, Scores, is_version, version_key
 from pricing.store import Store
 from train import data
 from train.data import Sales
+from train.errors import TrainingError
 from train.split import FIRST_SALT
 from train.training import Plan, train
 
@@ -37,7 +38,8 @@ def train_and_publish(store: Store, order: Order, console: Console | None = None
 
     Raises TrainingError or VersionExistsError with one sentence; then nothing has been written.
     """
-    console = console or Console(highlight=False, soft_wrap=True)
+    # no markup: a file may be named sales[final].csv
+    console = console or Console(highlight=False, markup=False, emoji=False, soft_wrap=True)
     version = order.version or next_version(store.versions())
     _check_free(store, version)
     sales = data.synthetic(order.seed) if order.data is None else data.read(order.data)
@@ -75,6 +77,9 @@ def salt(store: Store) -> str:
 
 
 def _check_free(store: Store, version: str) -> None:
+    if not is_version(version):
+        msg = f"{version!r} is not a version; versions are written v1.2.3"
+        raise TrainingError(msg)
     if version in store.versions():
         msg = f"{version} is published already in {store.root}; versions never change, name another with --version"
         raise VersionExistsError(msg)
@@ -89,7 +94,7 @@ def _is_deployed(store: Store) -> bool:
 
 
 def _tell_rows(console: Console, sales: Sales) -> None:
-    console.print(f"[bold]{sales.source}[/bold]: {len(sales.prices):,} rows accepted, {sales.refused:,} refused")
+    console.print(f"{sales.source}: {len(sales.prices):,} rows accepted, {sales.refused:,} refused")
     for refusal in sales.refusals:
         console.print(f"  refused: {refusal}")
 

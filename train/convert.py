@@ -1,5 +1,6 @@
 """From two fitted estimators to one ONNX graph: houses (n, 5) float32 -> log_price (n,), spread (n,) float64."""
 
+import warnings
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -99,12 +100,15 @@ def float32_below(values: Column) -> Column:
 
 def _nodes(estimator: Estimator, output: str) -> tuple[list[onnx.NodeProto], list[onnx.TensorProto]]:
     """The nodes and constants of a converted estimator, named apart from everybody else's, ending in `output`."""
-    model = convert_sklearn(
-        estimator,
-        name=output,
-        initial_types=[(INPUT, FloatTensorType([None, len(FEATURES)]))],
-        target_opset={"": OPSET, "ai.onnx.ml": OPSET_ML},
-    ).graph
+    with warnings.catch_warnings():
+        # skl2onnx's own flags; `protobuf<7` in pyproject.toml keeps them accepted
+        warnings.filterwarnings("ignore", ".*Expected an int, got a boolean", DeprecationWarning)
+        model = convert_sklearn(
+            estimator,
+            name=output,
+            initial_types=[(INPUT, FloatTensorType([None, len(FEATURES)]))],
+            target_opset={"": OPSET, "ai.onnx.ml": OPSET_ML},
+        ).graph
     renamed = {INPUT: INPUT, model.output[0].name: output}
     for constant in model.initializer:
         constant.name = renamed.setdefault(constant.name, f"{output}_{constant.name}")

@@ -1,12 +1,16 @@
 """From a file of sales to rows that every later step may trust."""
 
+import csv
+import glob
 import hashlib
+import textwrap
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import duckdb
 import numpy as np
+from numpy.typing import NDArray
 
 from pricing.house import BOUNDS, FEATURES, Bounds, Column, Matrix, columns_to_matrix, violations
 from train import market
@@ -15,10 +19,18 @@ from train.errors import DataError
 HIGHEST_REFUSED_SHARE: Final = 0.05
 LINES_SHOWN: Final = 5
 PRICE: Final = "price"
-PRICE_BOUNDS: Final = Bounds(above=0, minimum=None, maximum=None, whole=False)
+# Beyond these a single typing error would swallow R², and the mean percentage error, of all other rows.
+PRICE_BOUNDS: Final = Bounds(above=None, minimum=1, maximum=1e10, whole=False)
 COLUMNS: Final = (*FEATURES, PRICE)
 
 _PARQUET_MAGIC: Final = b"PAR1"
+# Nothing is guessed: DuckDB's sniffer skips lines that do not fit the rest, and takes a folder price=1 for a column.
+# Every cell is text: one that is no number is a refused row with a line number, not a failed reading.
+_CSV: Final = (
+    "read_csv($path, columns = $columns, auto_detect = false, header = true, delim = ',', quote = '\"', escape = '\"', "
+    "strict_mode = true, hive_partitioning = false)"
+)
+_PARQUET: Final = "read_parquet($path, hive_partitioning = false)"
 
 
 class Refusal(NamedTuple):
@@ -61,15 +73,13 @@ def read(path: Path) -> Sales:
     match path.suffix.lower():
         case ".csv":
             _check_beginning(path, parquet=False)
-            # every cell as text: a cell that is no number is a refused row with a line number, not a failed reading
-            relation, first_line = "read_csv($path, header = true, all_varchar = true, strict_mode = true)", 2
+            return accept(_read_csv(path), path.name, synthetic=False, first_line=2)
         case ".parquet":
             _check_beginning(path, parquet=True)
-            relation, first_line = "read_parquet($path)", 1
+            return accept(_read_parquet(path), path.name, synthetic=False, first_line=1)
         case other:
             msg = f"{path}: expected a file that ends in .csv or .parquet, got {other or 'no ending'}"
             raise DataError(msg)
-    return accept(_query(path, relation), path.name, synthetic=False, first_line=first_line)
 
 
 def accept(columns: dict[str, Column], source: str, *, synthetic: bool, first_line: int) -> Sales:
@@ -112,25 +122,64 @@ def _check_beginning(path: Path, *, parquet: bool) -> None:
         raise DataError(msg)
 
 
-def _query(path: Path, relation: str) -> dict[str, Column]:
+def _read_csv(path: Path) -> dict[str, Column]:
+    names = _header(path)
+    _check_columns(path, dict.fromkeys(names, "VARCHAR"))
+    columns = {name if name in COLUMNS else f"ignored {number}": "VARCHAR" for number, name in enumerate(names)}
+    return _numbers(path, _CSV, {"columns": columns})
+
+
+def _header(path: Path) -> list[str]:
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            names = [name.strip() for name in next(csv.reader(file), [])]
+    except (UnicodeDecodeError, csv.Error) as error:
+        msg = f"{path}: the file is not what its ending says: its content is not CSV text in UTF-8"
+        raise DataError(msg) from error
+    for name in COLUMNS:
+        if names.count(name) > 1:
+            msg = f"{path}: column {name} is there {names.count(name)} times"
+            raise DataError(msg)
+    return names
+
+
+def _read_parquet(path: Path) -> dict[str, Column]:
+    described = _query(path, f"describe from {_PARQUET}", {})
+    _check_columns(path, dict(zip(described["column_name"], described["column_type"], strict=True)))
+    return _numbers(path, _PARQUET, {})
+
+
+def _numbers(path: Path, relation: str, options: dict[str, dict[str, str]]) -> dict[str, Column]:
     """The contract's columns as float64, NaN where a cell is missing or not a number."""
+    names = ", ".join(f'"{name}"' for name in COLUMNS)
+    numbers = ", ".join(f'try_cast("{name}" as double) as "{name}"' for name in COLUMNS)
+    # materialized, else DuckDB moves the cast into its reader of CSV, where the first text ends the reading
+    query = f"with cells as materialized (select {names} from {relation}) select {numbers} from cells"  # noqa: S608 -- our own names
+    found = _query(path, query, options)
+    return {name: np.ma.filled(np.ma.asarray(found[name], dtype=np.float64), np.nan) for name in COLUMNS}
+
+
+def _query(path: Path, query: str, options: dict[str, dict[str, str]]) -> dict[str, NDArray[Any]]:
+    parameters = {"path": glob.escape(str(path)), **options}  # else sales[1].csv would read sales1.csv
     with duckdb.connect() as connection:
         try:
-            described = connection.execute(f"describe from {relation}", {"path": str(path)}).fetchall()
-            types = {name: kind for name, kind, *_ in described}
-            _check_columns(path, types)
-            wanted = ", ".join(f'try_cast("{name}" as double) as "{name}"' for name in COLUMNS)
-            found = connection.execute(f"select {wanted} from {relation}", {"path": str(path)}).fetchnumpy()  # noqa: S608 -- our own names
+            return connection.execute(query, parameters).fetchnumpy()
         except duckdb.Error as error:
-            msg = f"{path}: cannot be read as {path.suffix[1:].upper()}: {str(error).splitlines()[0]}"
+            msg = f"{path}: cannot be read as {path.suffix[1:].upper()}: {_told(error)}"
             raise DataError(msg) from error
-    return {name: np.ma.filled(np.ma.asarray(found[name], dtype=np.float64), np.nan) for name in COLUMNS}
+
+
+def _told(error: duckdb.Error) -> str:
+    """DuckDB's account on one line, without its advice on options and without an echo of the file."""
+    lines = str(error).partition("\nPossible")[0].splitlines()
+    return "; ".join(line for line in lines if line and not line.startswith("Original Line"))
 
 
 def _check_columns(path: Path, types: dict[str, str]) -> None:
     missing = [name for name in COLUMNS if name not in types]
     if missing:
-        msg = f"{path}: missing column {', '.join(missing)}; expected {', '.join(COLUMNS)}; found {', '.join(types)}"
+        found = textwrap.shorten(", ".join(types), 300) or "an empty line"
+        msg = f"{path}: missing column {', '.join(missing)}; expected {', '.join(COLUMNS)}; found {found}"
         raise DataError(msg)
     for name in COLUMNS:
         if types[name] == "BOOLEAN":

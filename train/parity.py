@@ -37,6 +37,8 @@ def certify(fitted: Fitted, graph: Runs, test: Matrix, base: Matrix, seed: int) 
 
 def worst_ppm(fitted: Fitted, graph: Runs, houses: Matrix) -> float:
     """The largest relative difference of price or spread over float32 of shape (n, 5), in parts per million."""
+    if not len(houses):
+        return 0.0
     log_price, spread = graph.run(houses)
     price_apart = np.abs(np.expm1(log_price - fitted.log_price(houses)))
     spread_apart = np.abs(spread / fitted.expected_error(houses) - 1)
@@ -51,6 +53,8 @@ def threshold_rows(estimator: Estimator, base: Matrix, seed: int) -> Matrix:
     """
     rng = np.random.default_rng(seed)
     reached = [item for tree in _trees(estimator) for item in _walk(tree, base[rng.integers(len(base))])]
+    if not reached:  # trees without a split, as from a constant price
+        return base[:0]
     chosen = rng.permutation(len(reached))[:NODES_CHECKED]
     rows = np.repeat(np.array([reached[i].row for i in chosen], dtype=np.float32), 3, axis=0)
     features = np.repeat([reached[i].feature for i in chosen], 3)

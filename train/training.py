@@ -59,7 +59,7 @@ def train(sales: Sales, plan: Plan, tell: Tell) -> Artifact:
     split = Split(salt=plan.salt, calibrate=CALIBRATE, test=TEST)
     position = positions(sales.houses, plan.salt)
     side = sides(position, split)
-    _check_rows(sales, side)
+    _check_rows(sales, position, side)
     fit_rows, calibrate_rows, test_rows = (Rows(sales.houses[mask], sales.prices[mask]) for mask in side)
 
     best = choose(fit_rows, folds(position[side.fit]), plan, tell)
@@ -167,12 +167,19 @@ def examples(graph: Runs, houses: Matrix) -> tuple[Example, ...]:
     )
 
 
-def _check_rows(sales: Sales, side: Sides) -> None:
+def _check_rows(sales: Sales, position: Column, side: Sides) -> None:
     found = int(side.calibrate.sum())
     if found < FEWEST_CALIBRATION_ROWS:
         needed = round(FEWEST_CALIBRATION_ROWS / CALIBRATE)
         msg = (
             f"{sales.source}: {len(sales.prices):,} accepted rows leave {found} for calibration, "
             f"at least {FEWEST_CALIBRATION_ROWS} are needed: bring {needed:,} rows or a few more"
+        )
+        raise DataError(msg)
+    different = len(np.unique(position))
+    if different < FEWEST_CALIBRATION_ROWS:  # twins share a side and a fold: of a few houses, some would stay empty
+        msg = (
+            f"{sales.source}: {len(sales.prices):,} accepted rows are only {different} different houses, "
+            f"at least {FEWEST_CALIBRATION_ROWS} are needed"
         )
         raise DataError(msg)

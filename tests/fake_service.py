@@ -1,0 +1,77 @@
+"""A service around a fake model, whose answers can be computed in the head.
+
+Prices are 1,000 dollars a square foot; the bounds are the price divided and multiplied by RATIOS[level].
+"""
+
+import math
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final
+
+from pricing.manifest import Calibration, Manifest
+from pricing.predictor import Predictor, Runs
+from pricing.store import Store
+from service.app import Application, create_app
+from service.models import Models, ServedModel
+from service.settings import Settings
+from tests.fakes import SPREAD, ThousandDollarsASquareFoot
+
+NOW: Final = datetime(2024, 1, 1, 12, tzinfo=UTC)
+GENERATION: Final = 7
+RATIOS: Final = {0.5: 1.25, 0.9: 2.0, 0.91: 2.5, 0.99: 4.0}
+TRAINED: Final = {
+    "square_feet": (500.0, 5000.0),
+    "bedrooms": (1.0, 6.0),
+    "bathrooms": (0.75, 8.0),
+    "age_years": (0.0, 150.0),
+    "distance_to_city": (0.1, 80.3),  # neither is a float32
+}
+HOUSE: Final[dict[str, float]] = {
+    "square_feet": 2000,
+    "bedrooms": 3,
+    "bathrooms": 2,
+    "age_years": 10,
+    "distance_to_city": 5,
+}
+NO_STORE: Final = Store(Path("there is no store"))
+INSIDE: Final = "what happened inside, which is nobody's business"
+DEFAULTS: Final = Settings.model_construct()  # whatever the environment says
+
+
+class Always(Models):
+    """Models that need no store: always the same one."""
+
+    def __init__(self, model: ServedModel) -> None:
+        super().__init__(NO_STORE)
+        self._champion = model
+
+
+class Broken(Models):
+    """Models that fail as nobody foresaw."""
+
+    def __init__(self) -> None:
+        super().__init__(NO_STORE)
+
+    def champion(self) -> ServedModel:
+        raise RuntimeError(INSIDE)
+
+
+def calibration() -> Calibration:
+    """Quantiles that make RATIOS of the fake's spread."""
+    quantiles = tuple(math.log(ratio) / SPREAD for ratio in RATIOS.values())
+    return Calibration(rows=200, levels=tuple(RATIOS), quantiles=quantiles)
+
+
+def fake_model(manifest: Manifest, graph: Runs) -> ServedModel:
+    """Version v1.2.3, trained on the ranges of TRAINED; what else is in the manifest stays."""
+    features = [
+        feature.model_copy(update=dict(zip(("trained_from", "trained_to"), TRAINED[feature.name], strict=True)))
+        for feature in manifest.features
+    ]
+    changed = manifest.model_copy(update={"version": "v1.2.3", "features": tuple(features)})
+    return ServedModel.of(GENERATION, changed, Predictor(graph, calibration()))
+
+
+def fake_app(manifest: Manifest, graph: Runs | None = None, settings: Settings = DEFAULTS) -> Application:
+    """The whole application over the fake, at NOW."""
+    return create_app(settings, Always(fake_model(manifest, graph or ThousandDollarsASquareFoot())), lambda: NOW)

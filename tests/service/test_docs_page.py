@@ -1,0 +1,103 @@
+"""The documentation page needs nothing but this service, as its files say and as a real browser shows."""
+
+import json
+import re
+import shutil
+import subprocess
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import urljoin
+
+import httpx
+import pytest
+
+from tests.gunicorn_process import GunicornProcess
+
+CHROMIUM: Final = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+BROWSER_SECONDS: Final = 120  # for what takes three on an idle machine
+NAMESPACE: Final = "http://www.w3.org/"
+
+
+class References(HTMLParser):
+    """What a page loads or links to."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.found: list[str] = []
+        self.feed(page)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        del tag
+        self.found += [value for name, value in attrs if name in {"src", "href"} and value]
+
+
+@pytest.fixture(scope="module")
+def assets(http: httpx.Client) -> dict[str, httpx.Response]:
+    """Each reference of the page, and what it leads to."""
+    page = http.get("/docs")
+    assert (page.status_code, page.headers["Content-Type"]) == (200, "text/html; charset=utf-8")
+    return {reference: http.get(urljoin("/docs", reference)) for reference in References(page.text).found}
+
+
+def test_everything_that_the_page_names_is_there(assets: dict[str, httpx.Response]) -> None:
+    assert {name: asset.status_code for name, asset in assets.items()} == dict.fromkeys(assets, 200)
+    types = {Path(name).suffix: asset.headers["Content-Type"].partition(";")[0] for name, asset in assets.items()}
+    assert types == {
+        ".svg": "image/svg+xml",
+        ".css": "text/css",
+        ".json": "application/json",
+        ".js": "text/javascript",
+    }
+
+
+def test_nothing_that_the_page_names_is_elsewhere(assets: dict[str, httpx.Response], http: httpx.Client) -> None:
+    assert not [name for name in assets if "//" in name]
+    # the library's own script is full of addresses that it does not ask; what it asks, the browser below sees
+    written = [http.get("/docs").text, *(asset.text for name, asset in assets.items() if "bundle" not in name)]
+    foreign = [found for text in written for found in re.findall(r"https?://[^\s\"']*", text)]
+    assert [address for address in foreign if not address.startswith(NAMESPACE)] == []
+
+
+def chromium(url: str, profile: Path) -> tuple[str, list[str]]:
+    """Load `url`; returns the document as its scripts have left it, and every address that the page asked for."""
+    log = profile / "net.json"
+    command = [
+        str(CHROMIUM),
+        "--headless",
+        "--no-sandbox",  # in a container nobody else's pages are open
+        "--disable-gpu",
+        "--no-first-run",
+        "--disable-background-networking",
+        "--disable-component-update",
+        "--disable-sync",
+        f"--user-data-dir={profile}",
+        "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
+        f"--log-net-log={log}",
+        "--virtual-time-budget=10000",  # milliseconds of the page's own clock
+        "--dump-dom",
+        url,
+    ]
+    found = subprocess.run(command, capture_output=True, timeout=BROWSER_SECONDS, check=True)
+    return found.stdout.decode(), asked_by_the_page(json.loads(log.read_bytes()), url)
+
+
+def asked_by_the_page(log: dict[str, Any], url: str) -> list[str]:
+    """The browser asks for things of its own; those have another initiator than the page's origin."""
+    started = log["constants"]["logEventTypes"]["URL_REQUEST_START_JOB"]
+    origin = url.removesuffix("/docs")
+    requests = [event.get("params", {}) for event in log["events"] if event["type"] == started]
+    return [request["url"] for request in requests if request.get("initiator") == origin]
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="needs chromium, which is not installed")
+def test_a_browser_shows_every_operation_and_asks_no_other_host(server: GunicornProcess, tmp_path: Path) -> None:
+    shown, asked = chromium(f"{server.url}/docs", tmp_path)
+
+    document = httpx.get(f"{server.url}/openapi.json").json()
+    for path, item in document["paths"].items():
+        for operation in item.values():
+            assert f'id="operations-{operation["tags"][0]}-{operation["operationId"]}"' in shown, path
+            assert operation["summary"] in shown
+    assert f"{server.url}/openapi.json" in asked
+    assert [address for address in asked if not address.startswith(f"{server.url}/")] == []

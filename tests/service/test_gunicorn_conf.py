@@ -1,0 +1,106 @@
+"""gunicorn.conf.py: what it makes of the environment, and of a wrong one."""
+
+import os
+import runpy
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+
+from service.settings import OUR_WORKER
+from tests.gunicorn_process import ROOT
+
+CONF: Final = str(ROOT / "gunicorn.conf.py")
+CPUS: Final = len(os.sched_getaffinity(0))
+
+
+@pytest.fixture
+def configure(monkeypatch: pytest.MonkeyPatch) -> Callable[[dict[str, str]], dict[str, Any]]:
+    """Run gunicorn.conf.py in an environment of its own."""
+
+    def run(environment: dict[str, str]) -> dict[str, Any]:
+        for name in ("PORT", "WEB_CONCURRENCY", *(name for name in os.environ if name.startswith("APPRAISER_"))):
+            monkeypatch.delenv(name, raising=False)
+        for name, value in environment.items():
+            monkeypatch.setenv(name, value)
+        return runpy.run_path(CONF)
+
+    return run
+
+
+Configure = Callable[[dict[str, str]], dict[str, Any]]
+
+
+def test_it_needs_no_environment(configure: Configure) -> None:
+    found = configure({})
+
+    assert found["bind"] == "0.0.0.0:8000"
+    assert (found["wsgi_app"], found["preload_app"]) == ("service.app:create_app()", False)
+    assert (found["worker_class"], found["threads"]) == (OUR_WORKER, 1)
+    assert 1 <= found["workers"] <= CPUS
+
+
+def test_it_listens_on_port(configure: Configure) -> None:
+    assert configure({"PORT": "1234"})["bind"].endswith(":1234")
+
+
+def test_web_concurrency_is_the_number_of_workers(configure: Configure) -> None:
+    assert configure({"WEB_CONCURRENCY": "7"})["workers"] == 7
+
+
+def test_another_worker_class_is_one_setting_away(configure: Configure) -> None:
+    found = configure({"APPRAISER_WORKER": "gthread"})
+
+    assert found["worker_class"] == "gthread"
+    assert found["threads"] > 1
+
+
+@pytest.mark.parametrize(
+    ("quota", "cpus"),
+    [
+        ("max 100000", CPUS),
+        ("100000 100000", 1),
+        ("199999 100000", 1),
+        ("50000 100000", 1),
+        ("1000 100000", 1),
+        ("200000 100000", min(2, CPUS)),
+        ("40000000 100000", CPUS),
+        ("", CPUS),
+        ("max", CPUS),
+    ],
+)
+def test_workers_are_no_more_than_the_quota_of_the_control_group(
+    configure: Configure, tmp_path: Path, quota: str, cpus: int
+) -> None:
+    (tmp_path / "cpu.max").write_text(quota, encoding="ascii")
+
+    assert configure({})["usable_cpus"](tmp_path) == cpus
+
+
+def test_without_a_control_group_all_allowed_cpus_are_used(configure: Configure, tmp_path: Path) -> None:
+    assert configure({})["usable_cpus"](tmp_path / "nothing") == CPUS
+
+
+def test_only_the_allowed_cpus_are_counted() -> None:
+    cpu = min(os.sched_getaffinity(0))
+    program = (
+        "import os, runpy, sys, pathlib; os.sched_setaffinity(0, {int(sys.argv[1])});"
+        "print(runpy.run_path(sys.argv[2])['usable_cpus'](pathlib.Path('nothing')))"
+    )
+    command = [sys.executable, "-c", program, str(cpu), CONF]
+
+    assert subprocess.run(command, cwd=ROOT, capture_output=True, check=True).stdout == b"1\n"
+
+
+def test_a_wrong_setting_ends_the_start_with_one_line() -> None:
+    environment = os.environ | {"APPRAISER_MAX_BATCH_ROWS": "many"}
+    command = [sys.executable, "-m", "gunicorn"]
+
+    found = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60, check=False)
+
+    sentence = "Input should be a valid integer, unable to parse string as an integer"
+    assert found.stderr == f"APPRAISER_MAX_BATCH_ROWS='many': {sentence}\n"
+    assert (found.returncode, found.stdout) == (1, "")

@@ -1,0 +1,117 @@
+"""Settings are read once, refused with a sentence when they are wrong, and listed in README."""
+
+import re
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+from pydantic import ValidationError
+
+from service.settings import Settings, read_settings
+from tests.gunicorn_process import ROOT
+
+PREFIX: Final = "APPRAISER_"
+ROW: Final = re.compile(r"^\| `(\w+)` \| (.+?) \| (.+?) \|$", re.MULTILINE)
+
+READ: Final = [
+    ("APPRAISER_ARTIFACTS", "/srv/artifacts", Path("/srv/artifacts")),
+    ("APPRAISER_WORKER", "gthread", "gthread"),
+    ("APPRAISER_WORKER", "sync", "sync"),
+    ("APPRAISER_PREDICTION_MIDDLEWARE", "false", False),
+    ("APPRAISER_MAX_BATCH_ROWS", "1", 1),
+    ("APPRAISER_MAX_BATCH_ROWS", "10000", 10_000),
+    ("APPRAISER_MAX_BODY_BYTES", "1024", 1_024),
+    ("APPRAISER_HEADER_SECONDS", "0.5", 0.5),
+    ("APPRAISER_BODY_SECONDS", "60", 60.0),
+    ("APPRAISER_WRITE_SECONDS", "1e1", 10.0),
+    ("appraiser_max_batch_rows", "7", 7),
+]
+REFUSED: Final = [
+    ("APPRAISER_WORKER", "eventlet", "Input should be 'service.worker.AppraiserWorker', 'gthread' or 'sync'"),
+    ("APPRAISER_PREDICTION_MIDDLEWARE", "maybe", "Input should be a valid boolean, unable to interpret input"),
+    ("APPRAISER_MAX_BATCH_ROWS", "0", "Input should be greater than or equal to 1"),
+    ("APPRAISER_MAX_BATCH_ROWS", "10001", "Input should be less than or equal to 10000"),
+    ("APPRAISER_MAX_BATCH_ROWS", "1e3", "Input should be a valid integer, unable to parse string as an integer"),
+    ("APPRAISER_MAX_BODY_BYTES", "1023", "Input should be greater than or equal to 1024"),
+    ("APPRAISER_HEADER_SECONDS", "0", "Input should be greater than 0"),
+    ("APPRAISER_BODY_SECONDS", "-1", "Input should be greater than 0"),
+    ("APPRAISER_WRITE_SECONDS", "nan", "Input should be greater than 0"),
+    ("APPRAISER_WRITE_SECONDS", "soon", "Input should be a valid number, unable to parse string as a number"),
+]
+
+
+@pytest.fixture(autouse=True)
+def _no_settings_of_the_host(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in Settings.model_fields:
+        monkeypatch.delenv(PREFIX + name.upper(), raising=False)
+
+
+def test_without_variables_every_setting_has_its_default() -> None:
+    assert read_settings() == Settings.model_construct()
+
+
+@pytest.mark.parametrize(("variable", "text", "value"), READ)
+def test_a_variable_sets_its_setting_and_no_other(
+    monkeypatch: pytest.MonkeyPatch, variable: str, text: str, value: object
+) -> None:
+    monkeypatch.setenv(variable, text)
+
+    changed = {variable.upper().removeprefix(PREFIX).lower(): value}
+    assert read_settings() == Settings.model_construct().model_copy(update=changed)
+
+
+@pytest.mark.parametrize("name", Settings.model_fields)
+def test_an_empty_variable_is_as_good_as_none(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setenv(PREFIX + name.upper(), "")
+
+    assert read_settings() == Settings.model_construct()
+
+
+@pytest.mark.parametrize(("variable", "text", "sentence"), REFUSED)
+def test_a_wrong_value_is_refused_with_its_name_and_its_bound(
+    monkeypatch: pytest.MonkeyPatch, variable: str, text: str, sentence: str
+) -> None:
+    monkeypatch.setenv(variable, text)
+
+    with pytest.raises(SystemExit) as refused:
+        read_settings()
+
+    assert refused.value.code == f"{variable}={text!r}: {sentence}"
+
+
+def test_each_wrong_value_has_a_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("APPRAISER_MAX_BATCH_ROWS", "0")
+    monkeypatch.setenv("APPRAISER_BODY_SECONDS", "0")
+
+    with pytest.raises(SystemExit) as refused:
+        read_settings()
+
+    assert str(refused.value.code).splitlines() == [
+        "APPRAISER_MAX_BATCH_ROWS='0': Input should be greater than or equal to 1",
+        "APPRAISER_BODY_SECONDS='0': Input should be greater than 0",
+    ]
+
+
+def test_settings_do_not_change() -> None:
+    with pytest.raises(ValidationError, match="frozen"):
+        Settings().max_batch_rows = 2
+
+
+def test_readme_lists_every_setting_with_its_default_and_its_description() -> None:
+    listed = {name: (default, text) for name, default, text in ROW.findall((ROOT / "README.md").read_text("utf-8"))}
+    declared: dict[str, Any] = {
+        PREFIX + name.upper(): (f"`{field.default}`", field.description)
+        for name, field in Settings.model_fields.items()
+    }
+
+    assert {name: row for name, row in listed.items() if name.startswith(PREFIX)} == declared
+    assert {"PORT", "WEB_CONCURRENCY"} <= set(listed)
+
+
+@pytest.mark.parametrize("name", Settings.model_fields)
+def test_every_setting_has_a_default_and_a_sentence(name: str) -> None:
+    field = Settings.model_fields[name]
+
+    assert not field.is_required()
+    assert field.description
+    assert field.description.endswith(".")

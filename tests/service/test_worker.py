@@ -1,0 +1,469 @@
+"""The worker, in a real gunicorn: deadlines, limits, stops, and what a WSGI application may expect of its server."""
+
+import json
+import re
+import select
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, ExitStack
+from pathlib import Path
+
+import pytest
+from gunicorn.config import Config
+from gunicorn.errors import ConfigError
+
+from service.worker import AppraiserWorker
+from tests.gunicorn_process import GunicornProcess, gunicorn
+
+# Seconds; gunicorn wants whole ones for keepalive.
+KEEPALIVE, HEADER, BODY, WRITE, DRAIN = 1, 2.0, 1.0, 1.0, 1.0
+LIMITS = (
+    f"Limits(header_seconds={HEADER}, body_seconds={BODY}, write_seconds={WRITE}, max_body_bytes=1000, "
+    f"drain_seconds={DRAIN}, drain_bytes=8_000_000)"
+)
+# On a loaded machine; without its deadline, a connection would stay for good.
+LATE = 8.0
+
+APPLICATION = """
+import json, os, time
+from service.worker import Limits
+
+calls = 0
+
+def app(environ, start_response):
+    global calls
+    calls += 1
+    path, _, argument = environ["PATH_INFO"][1:].partition("/")
+    headers = [("Content-Type", "text/plain")]
+    if path == "raise":
+        raise ValueError("on purpose")
+    if path == "cr":
+        headers.append(("X", "a\\r\\nb"))
+    if path == "nap":
+        time.sleep(float(argument))
+    if path == "environ":
+        content = json.dumps({k: v for k, v in environ.items() if isinstance(v, str | bool | tuple)}).encode()
+        start_response("200 OK", [("Content-Length", str(len(content)))])  # stock would send chunks
+        return [content]
+    start_response("204 No Content" if path == "empty" else "200 OK", headers)
+    if path == "pid":
+        return [str(os.getpid()).encode()]
+    if path == "calls":
+        return [str(calls).encode()]
+    if path == "big":
+        return [b"x" * int(argument)]
+    return [environ["wsgi.input"].read()] if path == "echo" else []
+
+app.limits = LIMITS
+"""
+
+
+def serve(folder: Path, *args: str, limits: str = LIMITS, workers: int = 1) -> AbstractContextManager[GunicornProcess]:
+    """Serve APPLICATION with our worker."""
+    (folder / "application.py").write_text(APPLICATION.replace("LIMITS", limits))
+    return gunicorn(
+        "application:app", *args, cwd=folder, worker_class="service.worker.AppraiserWorker", workers=workers
+    )
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GunicornProcess]:
+    folder = tmp_path_factory.mktemp("server")
+    with serve(folder, "--keep-alive", str(KEEPALIVE), "--access-logfile", "-") as server:
+        yield server
+
+
+def request(path: str, *headers: str, method: str = "GET") -> bytes:
+    return "\r\n".join([f"{method} {path} HTTP/1.1", "Host: test", *headers, "", ""]).encode()
+
+
+def answer(client: socket.socket, method: str = "GET") -> tuple[int, bytes]:
+    """Read one answer, and not a byte of the next: status and body."""
+    with client.makefile("rb", buffering=0) as raw:
+        head = b"".join(iter(raw.readline, b"\r\n"))
+        status, length = int(head.split(b" ", 2)[1]), 0
+        if found := re.search(rb"(?i)^content-length: (\d+)", head, re.MULTILINE):
+            length = int(found[1])
+        content = bytearray()
+        while method != "HEAD" and len(content) < length:
+            piece = raw.read(length - len(content))
+            assert piece, "the answer ends in the middle"
+            content += piece
+    return status, bytes(content)
+
+
+def ask(server: GunicornProcess, sent: bytes) -> tuple[int, bytes]:
+    with server.connect() as client:
+        client.sendall(sent)
+        return answer(client)
+
+
+def seconds_until_closed(client: socket.socket, drip: bytes = b"") -> float:
+    """Wait until the server closes; meanwhile send `drip` every 0.1 seconds."""
+    started = time.monotonic()
+    client.settimeout(0.1 if drip else 30)
+    while True:
+        try:
+            if not client.recv(65536):
+                break
+        except TimeoutError:
+            assert drip, "never closed"
+            assert time.monotonic() - started < 30, "never closed"
+            client.sendall(drip)
+        except ConnectionError:
+            break
+    return time.monotonic() - started
+
+
+def is_let_go(client: socket.socket, seconds: float) -> bool:
+    """Whether the server gives up the whole socket: then what is sent to it comes back as a reset."""
+    poller = select.poll()
+    poller.register(client, select.POLLERR | select.POLLHUP)
+    try:
+        client.sendall(b"x")
+    except ConnectionError:
+        return True
+    return bool(poller.poll(seconds * 1000))
+
+
+def waits(client: socket.socket) -> bool:
+    """Whether nothing arrives for half a second."""
+    return not select.select([client], [], [], 0.5)[0]
+
+
+# Headers
+
+
+def test_a_first_connection_that_stays_silent_is_closed_at_its_deadline(server: GunicornProcess) -> None:
+    with server.connect() as client:
+        assert HEADER - 0.5 < seconds_until_closed(client) < HEADER + LATE
+
+
+@pytest.mark.parametrize("drip", [b"", b"x"])
+def test_a_half_sent_first_header_is_closed_at_its_deadline(server: GunicornProcess, drip: bytes) -> None:
+    with server.connect() as client:
+        client.sendall(request("/")[:-4])
+        assert HEADER - 0.5 < seconds_until_closed(client, drip) < HEADER + LATE
+
+
+@pytest.mark.parametrize("drip", [b"", b"x"])
+def test_a_half_sent_later_header_is_closed_at_its_deadline(server: GunicornProcess, drip: bytes) -> None:
+    with server.connect() as client:
+        client.sendall(request("/"))
+        assert answer(client)[0] == 200
+        client.sendall(request("/")[:-4])
+        assert HEADER - 0.5 < seconds_until_closed(client, drip) < HEADER + LATE
+
+
+def test_a_half_header_behind_a_whole_request_is_closed_at_its_deadline(server: GunicornProcess) -> None:
+    with server.connect() as client:
+        client.sendall(request("/") + request("/")[:-4])
+        assert answer(client)[0] == 200
+        assert HEADER - 0.5 < seconds_until_closed(client) < HEADER + LATE
+
+
+def test_an_idle_connection_is_closed_after_keepalive(server: GunicornProcess) -> None:
+    with server.connect() as client:
+        client.sendall(request("/"))
+        assert answer(client)[0] == 200
+        assert KEEPALIVE - 0.5 < seconds_until_closed(client) < KEEPALIVE + LATE
+
+
+@pytest.mark.parametrize(
+    ("sent", "status"),
+    [
+        (b"nonsense\r\n\r\n", 400),
+        (b"GET /%s HTTP/1.1\r\n\r\n" % (b"x" * 5000), 414),
+        (request("/", "X: " + "x" * 9000), 431),
+        (request("/", *["X: x"] * 101), 431),
+        (request("/", "Content-Length: " + "9" * 5000), 400),
+    ],
+)
+def test_gunicorns_own_limits_still_hold(server: GunicornProcess, sent: bytes, status: int) -> None:
+    assert ask(server, sent)[0] == status
+
+
+# Bodies
+
+
+@pytest.mark.parametrize("drip", [b"", b"x"])
+@pytest.mark.parametrize("framing", ["Content-Length: 900", "Transfer-Encoding: chunked"])
+def test_a_half_sent_body_is_answered_408_at_its_deadline(server: GunicornProcess, framing: str, drip: bytes) -> None:
+    with server.connect() as client:
+        started = time.monotonic()
+        client.sendall(request("/echo", framing, method="POST") + b"384\r\n")
+        client.settimeout(0.1)
+        while not select.select([client], [], [], 0.1)[0] and time.monotonic() < started + 30:
+            client.sendall(drip)
+        client.settimeout(30)
+        assert BODY - 0.5 < time.monotonic() - started < BODY + LATE
+        assert answer(client) == (408, b'{"detail": "The body did not arrive within 1 seconds."}')
+        assert seconds_until_closed(client) < LATE
+
+
+TOO_LARGE = (413, b'{"detail": "The body is larger than 1000 bytes."}')
+
+
+def test_a_body_that_will_be_too_large_is_refused_before_it_is_sent(server: GunicornProcess) -> None:
+    with server.connect() as client:
+        client.sendall(request("/echo", "Content-Length: 1001", method="POST"))
+        assert answer(client) == TOO_LARGE
+        assert seconds_until_closed(client) < LATE
+
+
+def test_a_chunked_body_is_refused_as_soon_as_it_is_too_large(server: GunicornProcess) -> None:
+    with server.connect() as client:
+        client.sendall(request("/echo", "Transfer-Encoding: chunked", method="POST"))
+        client.sendall(b"3e8\r\n" + b"x" * 1000 + b"\r\n1\r\nx")
+        assert answer(client) == TOO_LARGE
+        assert seconds_until_closed(client) < LATE
+
+
+@pytest.mark.parametrize(
+    ("framing", "sent"),
+    [
+        ("Content-Length: 1000", b"x" * 1000),
+        (
+            "Transfer-Encoding: chunked",
+            b"1f4\r\n%b\r\n1F4;a=b\r\n%b\r\n0\r\nX: trailer\r\n\r\n" % (b"x" * 500, b"x" * 500),
+        ),
+    ],
+)
+def test_a_body_of_exactly_the_limit_is_served(server: GunicornProcess, framing: str, sent: bytes) -> None:
+    assert ask(server, request("/echo", framing, method="POST") + sent) == (200, b"x" * 1000)
+
+
+def test_a_client_that_sends_everything_first_still_reads_why_it_was_refused(server: GunicornProcess) -> None:
+    with server.connect() as client:
+        client.sendall(request("/echo", "Content-Length: 4000000", method="POST"))
+        for _ in range(400):
+            client.sendall(b"x" * 10_000)
+        assert answer(client) == TOO_LARGE
+
+
+def test_a_refused_client_cannot_go_on_sending(server: GunicornProcess) -> None:
+    with server.connect() as client:
+        client.sendall(request("/echo", "Content-Length: 1000000000", method="POST"))
+        assert answer(client) == TOO_LARGE
+        with pytest.raises(ConnectionError):
+            client.sendall(b"x" * 100_000_000)  # ten times what is drained
+
+
+def test_a_refused_client_that_does_not_close_is_let_go(server: GunicornProcess) -> None:
+    with server.connect() as client:
+        client.sendall(request("/echo", "Content-Length: 1001", method="POST"))
+        assert answer(client) == TOO_LARGE
+        assert seconds_until_closed(client) < LATE
+        deadline = time.monotonic() + DRAIN + LATE
+        while not is_let_go(client, 0.1):
+            assert time.monotonic() < deadline
+
+
+def test_a_client_that_asks_before_it_sends_its_body_is_told_to_continue(server: GunicornProcess) -> None:
+    with server.connect() as client:
+        client.sendall(request("/echo", "Content-Length: 5", "Expect: 100-continue", method="POST"))
+        assert client.recv(1000) == b"HTTP/1.1 100 Continue\r\n\r\n"
+        client.sendall(b"hello")
+        assert answer(client) == (200, b"hello")
+
+
+def test_a_client_that_asks_before_it_sends_too_much_is_told_not_to(server: GunicornProcess) -> None:
+    sent = request("/echo", "Content-Length: 5000", "Expect: 100-continue", method="POST")
+    assert ask(server, sent) == TOO_LARGE
+
+
+def test_a_client_that_leaves_in_the_middle_of_its_body_harms_nobody(server: GunicornProcess) -> None:
+    with server.connect() as client:
+        client.sendall(request("/echo", "Content-Length: 5", method="POST") + b"he")
+    assert ask(server, request("/"))[0] == 200
+
+
+# Answers
+
+
+def test_a_client_that_does_not_read_its_answer_is_reset(server: GunicornProcess) -> None:
+    with server.connect() as client:
+        client.sendall(request("/big/50000000"))
+        poller = select.poll()
+        poller.register(client, select.POLLERR | select.POLLHUP)
+        assert poller.poll((WRITE + LATE) * 1000)
+
+
+def test_a_client_that_reads_slowly_but_in_time_gets_all_of_its_answer(server: GunicornProcess) -> None:
+    with server.connect() as client:
+        client.sendall(request("/big/10000000"))
+        time.sleep(WRITE / 2)  # the slow reading itself
+        assert answer(client) == (200, b"x" * 10_000_000)
+
+
+@pytest.mark.parametrize("path", ["/", "/big/1000000"])
+def test_a_client_that_does_not_close_after_its_last_answer_is_let_go(server: GunicornProcess, path: str) -> None:
+    with server.connect() as client:
+        client.sendall(request(path, "Connection: close"))
+        assert answer(client)[0] == 200
+        assert seconds_until_closed(client) < LATE
+        assert is_let_go(client, LATE)
+
+
+def test_a_client_that_has_closed_its_sending_half_is_answered(server: GunicornProcess) -> None:
+    with server.connect() as client:
+        client.sendall(request("/echo", "Content-Length: 1", method="POST") + b"a" + request("/big/3"))
+        client.shutdown(socket.SHUT_WR)
+        assert answer(client) == (200, b"a")
+        assert answer(client) == (200, b"xxx")
+        assert seconds_until_closed(client) < LATE
+
+
+def test_pipelined_requests_are_answered_in_order(server: GunicornProcess) -> None:
+    with server.connect() as client:
+        client.sendall(b"".join(request("/echo", "Content-Length: 1", method="POST") + b"%d" % i for i in range(10)))
+        assert [answer(client) for _ in range(10)] == [(200, b"%d" % i) for i in range(10)]
+
+
+def test_a_client_that_pipelines_takes_turns_with_the_others(tmp_path: Path) -> None:
+    many = 4_000
+    with serve(tmp_path) as server, server.connect() as greedy, server.connect() as modest:
+        modest.sendall(request("/"))
+        assert answer(modest)[0] == 200
+        greedy.sendall(request("/nap/0.5") + request("/") * many)  # all of them have arrived when the nap is over
+        modest.sendall(request("/calls"))
+        assert int(answer(modest)[1]) < many // 2
+
+
+# Connections
+
+
+def test_above_worker_connections_a_client_waits_until_there_is_room(tmp_path: Path) -> None:
+    limits = "Limits(header_seconds=30)"
+    with serve(tmp_path, "--worker-connections", "3", limits=limits) as server, ExitStack() as clients:
+        held = [clients.enter_context(server.connect()) for _ in range(3)]
+        for client in held:
+            client.sendall(request("/") + b"G")  # one request, and the beginning of another
+            assert answer(client)[0] == 200
+        waiting = clients.enter_context(server.connect())
+        waiting.sendall(request("/"))
+        assert waits(waiting)
+        held[0].close()
+        assert answer(waiting)[0] == 200
+
+
+def test_a_worker_that_is_full_leaves_clients_to_the_other(tmp_path: Path) -> None:
+    limits = "Limits(header_seconds=30)"
+    arguments = ["--worker-connections", "3"]
+    with serve(tmp_path, *arguments, limits=limits, workers=2) as server, ExitStack() as clients:
+        pids = []
+        for _ in range(6):
+            client = clients.enter_context(server.connect())
+            client.sendall(request("/pid") + b"G")
+            pids.append(answer(client)[1])
+        assert sorted(pids.count(pid) for pid in set(pids)) == [3, 3]
+
+
+def test_a_worker_is_replaced_after_max_requests_and_nobody_notices(tmp_path: Path) -> None:
+    with serve(tmp_path, "--max-requests", "5") as server:
+        answers = [ask(server, request("/pid")) for _ in range(15)]
+    assert {status for status, _ in answers} == {200}
+    assert len({pid for _, pid in answers}) >= 3
+
+
+# Stops
+
+PATIENT = "Limits(header_seconds=60, body_seconds=60, write_seconds=60, stop_seconds=20)"
+PATIENT_ARGUMENTS = ("--keep-alive", "60", "--graceful-timeout", "60")
+
+
+def test_silent_and_idle_connections_do_not_hold_up_a_stop(tmp_path: Path) -> None:
+    with serve(tmp_path, *PATIENT_ARGUMENTS, limits=PATIENT) as server, ExitStack() as clients:
+        for _ in range(10):
+            clients.enter_context(server.connect())
+            idle = clients.enter_context(server.connect())
+            idle.sendall(request("/"))
+            assert answer(idle)[0] == 200
+        assert server.stop() < 5
+
+
+def test_a_stop_waits_for_a_request_in_hand(tmp_path: Path) -> None:
+    with serve(tmp_path, *PATIENT_ARGUMENTS, limits=PATIENT) as server, server.connect() as slow:
+        slow.sendall(request("/echo", "Content-Length: 5", method="POST") + b"hel")
+        with server.connect() as idle:
+            idle.sendall(request("/"))
+            assert answer(idle)[0] == 200
+            server.process.terminate()
+            assert seconds_until_closed(idle) < LATE  # so the stop has begun
+        slow.sendall(b"lo")
+        assert answer(slow) == (200, b"hello")
+        assert server.process.wait(LATE) == 0
+
+
+def test_a_stop_gives_up_on_unfinished_requests_in_bounded_time(tmp_path: Path) -> None:
+    limits = PATIENT.replace("20", "1")
+    with serve(tmp_path, *PATIENT_ARGUMENTS, limits=limits) as server, ExitStack() as clients:
+        for sent in (b"GET", request("/", "Content-Length: 5") + b"hel", request("/big/50000000")):
+            clients.enter_context(server.connect()).sendall(sent)
+        assert ask(server, request("/"))[0] == 200
+        assert 0.5 < server.stop() < 5
+
+
+# What an application may expect
+
+
+def test_the_environ_is_that_of_a_stock_worker(server: GunicornProcess) -> None:
+    headers = ("Accept: a", "X-Name: caf\xe9", "Cookie: a=1", "Content-Type: text/plain", "Content-Length: 2")
+    sent = request("/environ/a%20b/%C3%A9%FF?q=%20", *headers, method="POST") + b"ab"
+    folder = Path(f"/proc/{server.pid}/cwd").resolve()
+    with gunicorn("application:app", cwd=folder, worker_class="sync") as stock:
+        ours, theirs = json.loads(ask(server, sent)[1]), json.loads(ask(stock, sent)[1])
+    for its_own in ("REMOTE_PORT", "SERVER_PORT"):
+        assert ours.pop(its_own) != theirs.pop(its_own)
+    del theirs["RAW_URI"]  # gunicorn's own, in no specification
+    assert ours == theirs
+
+
+def test_head_has_the_length_of_get(server: GunicornProcess) -> None:
+    with server.connect() as client:
+        client.sendall(request("/big/5", method="HEAD") + request("/big/5"))
+        assert answer(client, "HEAD") == (200, b"")
+        assert answer(client) == (200, b"xxxxx")
+
+
+def test_an_answer_without_content_keeps_the_connection(server: GunicornProcess) -> None:
+    with server.connect() as client:
+        client.sendall(request("/empty") + request("/big/1"))
+        assert answer(client) == (204, b"")
+        assert answer(client) == (200, b"x")
+
+
+@pytest.mark.parametrize("path", ["/raise", "/cr"])
+def test_an_application_that_fails_is_answered_500_and_serves_on(server: GunicornProcess, path: str) -> None:
+    with server.connect() as client:
+        client.sendall(request(path) + request("/big/1"))
+        assert answer(client) == (500, b'{"detail": "Internal server error."}')
+        assert answer(client) == (200, b"x")
+    assert f"The application failed on GET {path}" in server.log
+
+
+def test_an_upgrade_to_websocket_is_an_ordinary_request(server: GunicornProcess) -> None:
+    headers = (
+        "Connection: Upgrade",
+        "Upgrade: websocket",
+        "Sec-WebSocket-Version: 13",
+        f"Sec-WebSocket-Key: {'A' * 22}==",
+    )
+    assert ask(server, request("/big/1", *headers)) == (200, b"x")
+
+
+def test_the_access_log_has_what_the_worker_refused(server: GunicornProcess) -> None:
+    assert ask(server, request("/too/large", "Content-Length: 1001", method="POST")) == TOO_LARGE
+    assert ask(server, request("/"))[0] == 200
+    assert '"POST /too/large HTTP/1.1" 413 ' in server.log
+
+
+@pytest.mark.parametrize(
+    ("setting", "value"), [("certfile", "cert.pem"), ("protocol", "uwsgi"), ("http2_cleartext", "upgrade")]
+)
+def test_what_is_not_offered_is_refused_at_the_start(setting: str, value: str) -> None:
+    configuration = Config()
+    configuration.set(setting, value)
+    with pytest.raises(ConfigError, match="plain HTTP"):
+        AppraiserWorker.check_config(configuration, log=None)

@@ -1,0 +1,88 @@
+"""Which package may import which: read from the source, and seen in a fresh interpreter that serves."""
+
+import ast
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from pricing.store import Store
+
+ROOT: Final = Path(__file__).resolve().parents[1]
+OURS: Final = {"pricing", "service", "train", "cli"}
+TRAINING: Final = {"sklearn", "scipy", "skl2onnx", "onnx", "pandas", "joblib", "pickle", "duckdb", "rich"}
+FORBIDDEN: Final = {
+    "pricing": OURS | TRAINING | {"flask", "werkzeug", "gunicorn"},
+    "service": OURS - {"pricing"} | TRAINING,
+    "train": OURS - {"pricing"} | {"flask", "werkzeug", "gunicorn"},
+    "cli.py": set(),
+}
+
+
+def imports(source: Path) -> Iterator[str]:
+    """First names of what a file imports, also inside its functions."""
+    for node in ast.walk(ast.parse(source.read_bytes())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name.partition(".")[0] for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            yield node.module.partition(".")[0]
+
+
+@pytest.mark.parametrize("package", FORBIDDEN)
+def test_imports_run_one_way(package: str) -> None:
+    sources = list((ROOT / package).rglob("*.py")) or [ROOT / package]
+    found = {(source.name, name) for source in sources for name in imports(source)}
+
+    assert {(file, name) for file, name in found if name in FORBIDDEN[package] - {package}} == set()
+    assert len(found) > 5  # else this has read nothing
+
+
+def test_every_package_has_its_rule() -> None:
+    packages = {path.parent.name for path in ROOT.glob("[a-z]*/__init__.py")}
+
+    assert packages | {"cli.py"} == set(FORBIDDEN)
+
+
+def run_fresh(program: str, cwd: Path, environment: dict[str, str]) -> str:
+    """What `program` prints in an interpreter of its own."""
+    environment = {"PATH": os.environ["PATH"], "HOME": str(cwd), "PYTHONPATH": str(ROOT)} | environment
+    command = [sys.executable, "-W", "error", "-c", program]
+    found = subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, check=False)
+    assert (found.returncode, found.stderr) == (0, "")
+    return found.stdout
+
+
+SERVE: Final = """
+import sys
+from service.app import create_app
+house = {"square_feet": 2000, "bedrooms": 3, "bathrooms": 2, "age_years": 10, "distance_to_city": 5}
+client = create_app().test_client()
+assert client.post("/predict", json=house).status_code == 200
+assert client.post("/predict/batch", json={"houses": [house]}).status_code == 200
+for path in ("/health", "/model/info", "/openapi.json", "/docs"):
+    assert client.get(path).status_code == 200, path
+print(*{name.partition(".")[0] for name in sys.modules})
+"""
+
+
+def test_a_service_that_answers_has_loaded_nothing_of_training(store: Store, tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    home.mkdir()
+
+    loaded = run_fresh(SERVE, home, {"APPRAISER_ARTIFACTS": str(store.root)}).split()
+
+    assert "onnxruntime" in loaded
+    assert set(loaded) & (TRAINING - {"pickle"} | {"train", "cli"}) == set()  # numpy loads pickle, nobody uses it
+    assert list(home.iterdir()) == []  # neither in the working folder nor at home, where onnxruntime would write
+
+
+def test_an_import_neither_reads_the_environment_nor_makes_anything(tmp_path: Path) -> None:
+    wrong = {"APPRAISER_MAX_BATCH_ROWS": "many", "APPRAISER_WORKER": "none", "APPRAISER_ARTIFACTS": "here"}
+
+    run_fresh("import service.app, service.worker, cli", tmp_path, wrong)
+
+    assert list(tmp_path.iterdir()) == []
