@@ -81,6 +81,11 @@ def columns_to_matrix(columns: dict[str, Column]) -> Matrix:
     return np.column_stack([columns[name] for name in FEATURES]).astype(np.float32)
 
 
+def decimal(value: np.float32) -> float:
+    """The shortest decimal that is this float32: 0.1, and not 0.10000000149011612. Rounded back, it is the same."""
+    return float(str(value))
+
+
 def violations(bounds: Bounds, values: Column) -> dict[str, NDArray[np.bool_]]:
     """Apply the rules of one field, as in BOUNDS, to a whole column of shape (n,).
 

@@ -7,7 +7,7 @@ from urllib.parse import parse_qsl
 import numpy as np
 from pydantic import ValidationError
 
-from pricing.house import FEATURES, House, Matrix, to_matrix
+from pricing.house import House, Matrix, decimal, to_matrix
 from pricing.predictor import Prediction
 from service.contract import Houses, Options
 from service.errors import BodyTooLargeError, InvalidRequestError, NotJsonError, refusal
@@ -139,8 +139,8 @@ def render(model: ServedModel, houses: Matrix, prediction: Prediction, now: date
 
 
 def _warning(model: ServedModel, houses: Matrix, row: int, column: int) -> dict[str, Any]:
-    name = FEATURES[column]
-    value, lowest, highest = map(_decimal, (houses[row, column], model.trained_from[column], model.trained_to[column]))
+    feature, value = model.manifest.features[column], decimal(houses[row, column])
+    name, lowest, highest = feature.name, feature.trained_from, feature.trained_to
     return {
         "field": name,
         "value": value,
@@ -148,11 +148,6 @@ def _warning(model: ServedModel, houses: Matrix, row: int, column: int) -> dict[
         "trained_to": highest,
         "msg": f"{name} {value:.9g} is outside of {lowest:.9g} to {highest:.9g}, which the model was trained on.",
     }
-
-
-def _decimal(value: np.float32) -> float:
-    """The shortest decimal that is this float32: 0.1, and not 0.10000000149011612."""
-    return float(str(value))
 
 
 def _is_json_suffix(media_type: str) -> bool:

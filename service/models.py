@@ -53,23 +53,28 @@ class Models:
         Never raises: a worker that dies while it boots takes the service down; one without a model can say so.
         """
         try:
-            self._champion = self._first_good(self._store.deployment())
+            deployment = self._store.deployment()
         except NothingDeployedError:
             self._reason = "No model is deployed: run `appraiser train` or `appraiser promote VERSION`, then restart."
         except AppraiserError as error:
             self._reason = (
-                "The deployed model cannot be used: its files failed verification; the log has the reason. "
-                "Run `appraiser promote VERSION` with another version, then restart."
+                "The deployment cannot be read; the log has the reason. "
+                "Remove deployment.json from the artifacts, run `appraiser promote VERSION`, then restart."
             )
-            logger.error("the deployment cannot be used: %s", error)  # noqa: TRY400 -- the sentence says it all
+            logger.error("the deployment cannot be read: %s", error)  # noqa: TRY400 -- the sentence says it all
+        else:
+            self._load_first_good(deployment)
 
-    def _first_good(self, deployment: Deployment) -> ServedModel:
-        refused: AppraiserError | None = None
+    def _load_first_good(self, deployment: Deployment) -> None:
         for version in filter(None, (deployment.champion, deployment.previous)):
             try:
                 artifact = self._store.read(version, deployment.sha256.get(version))
-                return ServedModel.of(deployment.generation, artifact.manifest, load(artifact))
-            except AppraiserError as error:
+                self._champion = ServedModel.of(deployment.generation, artifact.manifest, load(artifact))
+            except (AppraiserError, OSError) as error:
                 logger.error("refused %s: %s", version, error)  # noqa: TRY400 -- the sentence says it all
-                refused = refused or error
-        raise refused or NothingDeployedError
+            else:
+                return
+        self._reason = (
+            "The deployed model cannot be used: its files failed verification; the log has the reason. "
+            "Run `appraiser promote VERSION` with another version, then restart."
+        )

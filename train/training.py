@@ -9,7 +9,7 @@ from typing import Final, NamedTuple
 
 import numpy as np
 
-from pricing.house import BOUNDS, FEATURES, UNITS, Column, Matrix
+from pricing.house import BOUNDS, FEATURES, UNITS, Column, Matrix, decimal
 from pricing.manifest import Data, Example, Feature, Graph, Manifest, Metrics, Split
 from pricing.predictor import OnnxGraph, Predictor, Runs
 from pricing.store import Artifact
@@ -135,9 +135,9 @@ def describe_features(houses: Matrix) -> tuple[Feature, ...]:
             above=BOUNDS[name].above,
             minimum=BOUNDS[name].minimum,
             maximum=BOUNDS[name].maximum,
-            trained_from=float(column.min()),
-            trained_to=float(column.max()),
-            bins=tuple(np.unique(np.quantile(column, np.linspace(0, 1, BINS + 1), method="nearest")).tolist()),
+            trained_from=decimal(column.min()),
+            trained_to=decimal(column.max()),
+            bins=tuple(map(decimal, np.unique(np.quantile(column, np.linspace(0, 1, BINS + 1), method="nearest")))),
         )
         for name, column in zip(FEATURES, houses.T, strict=True)
     )

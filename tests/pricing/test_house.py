@@ -9,7 +9,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from pricing.house import BOUNDS, FEATURES, UNITS, Bounds, House, columns_to_matrix, to_matrix, violations
+from pricing.house import BOUNDS, FEATURES, UNITS, Bounds, House, columns_to_matrix, decimal, to_matrix, violations
 
 GOOD: Final[dict[str, float]] = {
     "square_feet": 2000,
@@ -207,3 +207,12 @@ def test_columns_and_houses_round_to_the_same_bits(rows: list[tuple[float, ...]]
     }
     assert columns_to_matrix(columns).tobytes() == to_matrix(houses).tobytes()
     assert columns_to_matrix(columns).dtype == np.float32
+
+
+@given(st.floats(width=32, allow_nan=False, allow_infinity=False))
+def test_the_decimal_of_a_float32_rounds_back_to_it(value: float) -> None:
+    assert np.float32(decimal(np.float32(value))) == np.float32(value)
+
+
+def test_the_decimal_of_a_float32_is_the_shortest() -> None:
+    assert decimal(np.float32(0.1)) == 0.1

@@ -20,6 +20,10 @@ UNUSABLE: Final = (
     "The deployed model cannot be used: its files failed verification; the log has the reason. "
     "Run `appraiser promote VERSION` with another version, then restart."
 )
+UNREADABLE: Final = (
+    "The deployment cannot be read; the log has the reason. "
+    "Remove deployment.json from the artifacts, run `appraiser promote VERSION`, then restart."
+)
 
 
 def damage(path: Path) -> None:
@@ -81,10 +85,10 @@ def remove_the_version(store: Store) -> None:
 STATES: Final[dict[Callable[[Store], None], str]] = {
     remove: NOTHING,
     take_the_pointer_away: NOTHING,
-    remove_and_leave_a_file: UNUSABLE,
-    empty_the_pointer: UNUSABLE,
+    remove_and_leave_a_file: UNREADABLE,
+    empty_the_pointer: UNREADABLE,
     point_at_what_was_never_published: UNUSABLE,
-    make_the_pointer_a_folder: UNUSABLE,
+    make_the_pointer_a_folder: UNREADABLE,
     damage_the_graph: UNUSABLE,
     damage_the_manifest: UNUSABLE,
     remove_the_graph: UNUSABLE,
@@ -109,6 +113,36 @@ def test_a_worker_without_a_model_lives_and_says_what_to_run(
     for path, body in (("/predict", HOUSE), ("/predict/batch", {"houses": [HOUSE]})):
         response = client.post(path, json=body)
         assert (response.status_code, response.get_json()) == (503, {"detail": sentence}), path
+
+
+def test_what_the_sentence_says_helps_when_nothing_is_deployed(store: Store) -> None:
+    take_the_pointer_away(store)
+
+    store.deploy("v1.0.0")
+
+    assert client_of(store).get("/health").status_code == 200
+
+
+def test_what_the_sentence_says_helps_when_the_deployment_cannot_be_read(store: Store) -> None:
+    empty_the_pointer(store)
+
+    (store.root / POINTER_FILE).unlink()
+    store.deploy("v1.0.0")
+
+    assert client_of(store).get("/health").status_code == 200
+
+
+@pytest.mark.parametrize(
+    "spoil", [damage_the_graph, damage_the_manifest, remove_the_version], ids=lambda spoil: spoil.__name__
+)
+def test_what_the_sentence_says_helps_when_the_deployed_model_is_damaged(
+    store: Store, published: Artifact, spoil: Callable[[Store], None]
+) -> None:
+    spoil(store)
+
+    publish_second(store, published)
+
+    assert client_of(store).get("/health").get_json()["version"] == "v1.1.0"
 
 
 def test_without_a_model_what_needs_none_is_answered_as_ever(store: Store) -> None:

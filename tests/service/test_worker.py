@@ -81,16 +81,20 @@ def request(path: str, *headers: str, method: str = "GET") -> bytes:
 def answer(client: socket.socket, method: str = "GET") -> tuple[int, bytes]:
     """Read one answer, and not a byte of the next: status and body."""
     with client.makefile("rb", buffering=0) as raw:
-        head = b"".join(iter(raw.readline, b"\r\n"))
-        status, length = int(head.split(b" ", 2)[1]), 0
-        if found := re.search(rb"(?i)^content-length: (\d+)", head, re.MULTILINE):
-            length = int(found[1])
+        head = b""
+        while not head.endswith(b"\r\n\r\n"):
+            head += received(raw.readline())
+        found = re.search(rb"(?i)^content-length: (\d+)", head, re.MULTILINE)
+        length = int(found[1]) if found and method != "HEAD" else 0
         content = bytearray()
-        while method != "HEAD" and len(content) < length:
-            piece = raw.read(length - len(content))
-            assert piece, "the answer ends in the middle"
-            content += piece
-    return status, bytes(content)
+        while len(content) < length:
+            content += received(raw.read(length - len(content)))
+    return int(head.split(b" ", 2)[1]), bytes(content)
+
+
+def received(piece: bytes | None) -> bytes:
+    assert piece, "the server closed before the end of its answer"
+    return piece
 
 
 def ask(server: GunicornProcess, sent: bytes) -> tuple[int, bytes]:

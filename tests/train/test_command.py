@@ -1,0 +1,93 @@
+"""`appraiser train` below the command line: the next version, its salt, and what is told."""
+
+import io
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from pricing.errors import VersionExistsError
+from pricing.store import Artifact, Store
+from train import market
+from train.command import Order, next_version, salt, train_and_publish
+from train.data import COLUMNS
+from train.errors import TrainingError
+
+
+@pytest.fixture
+def sales(tmp_path: Path) -> Path:
+    """Made-up sales in a file of their own, whose name a terminal must not take for markup."""
+    path = tmp_path / "sales[final]:house:.csv"
+    columns = market.synthetic_sales(1_500, seed=0)
+    rows = [",".join(map(str, row)) for row in zip(*(columns[name].tolist() for name in COLUMNS), strict=True)]
+    path.write_text("\n".join([",".join(COLUMNS), "0,3,2,10,5,400000", *rows]))
+    return path
+
+
+def order(path: Path | None = None, version: str | None = None) -> Order:
+    return Order(path, "gradient-boosting", version, deploy=False, seed=0)
+
+
+def another(artifact: Artifact, version: str, salt: str) -> Artifact:
+    """The same artifact as another version with another salt."""
+    split = artifact.manifest.split.model_copy(update={"salt": salt})
+    return artifact._replace(manifest=artifact.manifest.model_copy(update={"version": version, "split": split}))
+
+
+@pytest.mark.parametrize(
+    ("published", "following"),
+    [
+        ([], "v1.0.0"),
+        (["v1.0.0"], "v1.1.0"),
+        (["v1.0.0", "v1.9.0", "v1.10.3"], "v1.11.0"),
+        (["v2.0.0", "v1.5.0"], "v2.1.0"),
+        (["v0.0.1"], "v0.1.0"),
+    ],
+)
+def test_the_next_version_is_the_next_minor_of_the_highest(published: list[str], following: str) -> None:
+    assert next_version(published) == following
+
+
+def test_the_first_salt_is_0(tmp_path: Path) -> None:
+    assert salt(Store(tmp_path / "artifacts")) == "0"
+
+
+def test_the_salt_is_that_of_the_newest_version(store: Store, published: Artifact) -> None:
+    store.publish(another(published, "v1.10.0", "ten"))
+    store.publish(another(published, "v1.9.0", "nine"))
+    assert salt(store) == "ten"
+
+
+def test_a_training_takes_the_salt_over(store: Store, published: Artifact, sales: Path) -> None:
+    store.publish(another(published, "v1.1.0", "of its own"))
+    manifest = train_and_publish(store, order(sales), Console(file=io.StringIO()))
+    assert (manifest.version, manifest.split.salt) == ("v1.2.0", "of its own")
+    assert store.read("v1.2.0").manifest == manifest
+
+
+def test_rows_refusals_and_names_are_told_as_they_are(
+    tmp_path: Path, sales: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    train_and_publish(Store(tmp_path / "made[/final]"), order(sales))
+    told = capsys.readouterr().out
+    assert told.startswith(
+        "sales[final]:house:.csv: 1,500 rows accepted, 1 refused\n  refused: square_feet not above 0: 1 rows (line 2)\n"
+    )
+    assert f"published v1.0.0 in {tmp_path}/made[/final]/v1.0.0 (" in told
+    assert "synthetic" not in told.lower()
+
+
+@pytest.mark.parametrize("version", ["banana", "1.0.0", "v1", "../v1.0.0", "v01.0.0"])
+def test_what_is_no_version_is_refused_before_the_data_is_read(tmp_path: Path, version: str) -> None:
+    with pytest.raises(TrainingError) as refused:
+        train_and_publish(Store(tmp_path / "artifacts"), order(tmp_path / "missing.csv", version))
+    assert str(refused.value) == f"{version!r} is not a version; versions are written v1.2.3"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_published_version_is_refused_before_the_data_is_read(store: Store, tmp_path: Path) -> None:
+    with pytest.raises(VersionExistsError) as refused:
+        train_and_publish(store, order(tmp_path / "missing.csv", "v1.0.0"))
+    assert str(refused.value) == (
+        f"v1.0.0 is published already in {store.root}; versions never change, name another with --version"
+    )
