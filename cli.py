@@ -59,7 +59,7 @@ def train(  # noqa: PLR0913 -- one for each option
     try:
         from train.command import Order, train_and_publish
     except ImportError as error:
-        msg = f"training needs {error.name}, which is not installed here: install requirements-train.txt"
+        msg = f"training needs {error.name}: install requirements-train.txt, or use the image for training"
         raise click.ClickException(msg) from error
     train_and_publish(store, Order(data, family, version, deploy, seed))
 

@@ -114,6 +114,13 @@ class Store:
             _sync_folder(self.root)
         return target
 
+    def check_writable(self) -> None:
+        """Raise NotWritableError when `publish` could not write; writes nothing itself."""
+        existing = next(path for path in (self.root.absolute(), *self.root.absolute().parents) if path.exists())
+        if not os.access(existing, os.W_OK | os.X_OK):
+            msg = f"{self.root} cannot be written: no permission to write in {existing}"
+            raise NotWritableError(msg)
+
     def deployment(self) -> Deployment:
         """Return what is deployed. Raises NothingDeployedError or DamagedArtifactError."""
         try:

@@ -1,5 +1,6 @@
 """`appraiser train`: one training from file to published version, told to a person while it happens."""
 
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, cast
@@ -7,7 +8,7 @@ from typing import TYPE_CHECKING, Final, cast
 from rich.console import Console
 from rich.table import Table
 
-from pricing.errors import NothingDeployedError, VersionExistsError
+from pricing.errors import ArtifactError, NothingDeployedError, VersionExistsError
 from pricing.manifest import Manifest, Scores, is_version, version_key
 from pricing.store import Store
 from train import data
@@ -42,6 +43,7 @@ def train_and_publish(store: Store, order: Order, console: Console | None = None
     console = console or Console(highlight=False, markup=False, emoji=False, soft_wrap=True)
     version = order.version or next_version(store.versions())
     _check_free(store, version)
+    store.check_writable()  # before minutes of training, not after
     sales = data.synthetic(order.seed) if order.data is None else data.read(order.data)
     _tell_rows(console, sales)
     with console.status("starting") as status:
@@ -71,9 +73,11 @@ def next_version(published: list[str]) -> str:
 
 
 def salt(store: Store) -> str:
-    """The salt of the newest version, so that no later model has seen the test rows of an earlier one."""
-    published = store.versions()
-    return store.read(published[-1]).manifest.split.salt if published else FIRST_SALT
+    """The salt of the newest version that is whole, so that no later model has seen the test rows of an earlier one."""
+    for version in reversed(store.versions()):
+        with suppress(ArtifactError):  # a damaged version must not keep anybody from training its replacement
+            return store.read(version).manifest.split.salt
+    return FIRST_SALT
 
 
 def _check_free(store: Store, version: str) -> None:

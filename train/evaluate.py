@@ -30,7 +30,7 @@ def calibrate(log_price: Column, spread: Column, prices: Column) -> Calibration:
         )
         raise DataError(msg)
     scores = np.sort(np.abs(np.log(prices) - log_price) / spread)
-    # the level in hundredths, so that the rank is exact: 0.9 * 1001 is not 900.9 in floating point
+    # the level in hundredths, so that the rank is exact: 0.55 * 220 is above 121 in floating point
     ranks = [-(-(rows + 1) * round(level * 100) // 100) for level in LEVELS]
     smallest = np.finfo(np.float64).tiny  # a quantile of zero would make an interval of no width
     return Calibration(

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from pricing.errors import VersionExistsError
+from pricing.errors import NotWritableError, VersionExistsError
 from pricing.store import Artifact, Store
 from train import market
 from train.command import Order, next_version, salt, train_and_publish
@@ -56,6 +56,21 @@ def test_the_salt_is_that_of_the_newest_version(store: Store, published: Artifac
     store.publish(another(published, "v1.10.0", "ten"))
     store.publish(another(published, "v1.9.0", "nine"))
     assert salt(store) == "ten"
+
+
+def test_the_salt_is_that_of_the_newest_version_that_is_whole(store: Store, published: Artifact) -> None:
+    store.publish(another(published, "v1.1.0", "whole"))
+    store.publish(another(published, "v1.2.0", "damaged"))
+    (store.root / "v1.2.0" / "model.onnx").write_bytes(b"damaged")
+    assert salt(store) == "whole"
+
+
+def test_a_folder_that_cannot_be_written_is_noticed_before_the_training(tmp_path: Path, sales: Path) -> None:
+    (tmp_path / "file").touch()
+    told = io.StringIO()
+    with pytest.raises(NotWritableError, match=r"artifacts cannot be written: no permission to write in .*/file$"):
+        train_and_publish(Store(tmp_path / "file" / "artifacts"), order(sales), Console(file=told))
+    assert told.getvalue() == ""
 
 
 def test_a_training_takes_the_salt_over(store: Store, published: Artifact, sales: Path) -> None:

@@ -5,6 +5,7 @@ import math
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import onnx
@@ -19,6 +20,7 @@ from train.convert import OPSET, OPSET_ML, Fitted, float32_below, round_threshol
 from train.families import FAMILIES, FAMILY_NAMES, Estimator, FamilyName, fit, spread_estimator
 from train.parity import threshold_rows
 
+ROOT = Path(__file__).parents[2]
 FAR = 1e30  # beyond every feature, and well inside of float32
 
 
@@ -111,7 +113,7 @@ class TestTheGraph:
         digests = {
             subprocess.run(
                 [sys.executable, __file__],
-                env=os.environ | {"OMP_NUM_THREADS": threads, "PYTHONHASHSEED": threads},
+                env=os.environ | {"OMP_NUM_THREADS": threads, "PYTHONHASHSEED": threads, "PYTHONPATH": str(ROOT)},
                 check=True,
                 capture_output=True,
             ).stdout

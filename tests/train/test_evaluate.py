@@ -40,7 +40,7 @@ class TestCalibration:
     def test_there_is_a_level_for_each_hundredth_from_50_to_99(self) -> None:
         assert [str(level) for level in LEVELS] == [f"0.{percent}".removesuffix("0") for percent in range(50, 100)]
 
-    @pytest.mark.parametrize("rows", [200, 201, 250, 999, 1_000])
+    @pytest.mark.parametrize("rows", [200, 201, 219, 250, 299, 999, 1_000, 1_499])
     def test_the_quantile_of_every_level_has_the_exact_rank(self, rows: int) -> None:
         assert table_of_ranks(rows) == {level: math.ceil((rows + 1) * Fraction(str(level))) for level in LEVELS}
 

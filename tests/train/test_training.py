@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 
-from pricing.house import BOUNDS, FEATURES, UNITS, Column, Matrix
+from pricing.house import BOUNDS, FEATURES, UNITS, Column, Matrix, decimal
 from pricing.manifest import Manifest
 from pricing.predictor import OnnxGraph, Predictor, check_examples, load
 from pricing.store import Artifact
@@ -19,7 +19,7 @@ from train.convert import OPSET, OPSET_ML
 from train.data import Sales
 from train.errors import DataError
 from train.evaluate import calibrate, fifths, intervals, score
-from train.families import FAMILIES, FamilyName, Fold, out_of_fold
+from train.families import FAMILIES, FamilyName, Fold, fit, out_of_fold
 from train.split import Sides, folds, positions, sides
 from train.training import OutOfFold, Plan, Rows, choose, learn, train
 
@@ -92,9 +92,9 @@ class TestTheManifest:
             bounds = BOUNDS[feature.name]
             assert feature.unit == UNITS[feature.name]
             assert (feature.above, feature.minimum, feature.maximum) == (bounds.above, bounds.minimum, bounds.maximum)
-            assert (feature.trained_from, feature.trained_to) == (column.min(), column.max())
-            assert (feature.bins[0], feature.bins[-1]) == (column.min(), column.max())
-            assert set(feature.bins) <= set(column.tolist())
+            assert (feature.trained_from, feature.trained_to) == (decimal(column.min()), decimal(column.max()))
+            assert (feature.bins[0], feature.bins[-1]) == (feature.trained_from, feature.trained_to)
+            assert set(feature.bins) <= set(map(decimal, column))
             assert list(feature.bins) == sorted(set(feature.bins))
 
     def test_bins_are_tenths(self) -> None:
@@ -200,11 +200,11 @@ class TestTooLittle:
 
 class TestTheFamily:
     def test_is_the_one_with_the_lower_cross_validated_error(self, trained: Trained) -> None:
-        fit = Rows(*trained.rows(trained.side.fit))
-        target = np.log(fit.prices) - np.log(fit.prices).mean()
-        fold = folds(positions(fit.houses, "0"))
+        houses, prices = trained.rows(trained.side.fit)
+        target = np.log(prices) - np.log(prices).mean()
+        fold = folds(positions(houses, "0"))
         mape = {
-            family: np.mean(np.abs(np.expm1(out_of_fold(make, 0, fit.houses, target, fold) - target)))
+            family: np.mean(np.abs(np.expm1(out_of_fold(make, 0, houses, target, fold) - target)))
             for family, make in FAMILIES.items()
         }
         assert trained.manifest.family == min(mape, key=lambda family: mape[family])
@@ -236,6 +236,10 @@ class TestTheFamily:
         assert manifest.family == family
         assert manifest.parameters["price"]["estimator"] == type(FAMILIES[family](0)).__name__
         assert sum(step.startswith("cross-validating") for step in told) == 1
+
+    def test_a_forest_predicts_with_one_job_since_more_are_not_repeatable_to_the_last_bit(self) -> None:
+        sales = data.synthetic(seed=0, rows=100)
+        assert fit(FAMILIES["random-forest"](0), sales.houses, sales.prices).n_jobs == 1
 
 
 class Remembers:

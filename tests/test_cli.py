@@ -1,0 +1,355 @@
+"""The commands as a person types them: what they print, where, and with which exit code."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import orjson
+import pytest
+from click.testing import CliRunner, Result
+
+from cli import main
+from pricing.store import Artifact, Store
+from train.data import COLUMNS
+
+HEADER = ",".join(COLUMNS)
+ROW = "2000,3,2,10,5,400000"
+TOO_FEW = "at least 200 are needed: bring 1,000 rows or a few more"
+TOO_WIDE = "Invalid Input Error: CSV Error on Line: 2; Expected Number of Columns: 6 Found: 7"
+
+Run = Callable[..., Result]
+
+
+def invoke(artifacts: Path, *arguments: str | Path) -> Result:
+    return CliRunner().invoke(main, ["--artifacts", str(artifacts), *map(str, arguments)])
+
+
+@pytest.fixture
+def run(store: Store) -> Run:
+    """A command on the folder in which v1.0.0 is published and deployed."""
+    return lambda *arguments: invoke(store.root, *arguments)
+
+
+@pytest.fixture
+def two(store: Store, published: Artifact) -> Store:
+    """v1.1.0 is published too, and not deployed."""
+    store.publish(published._replace(manifest=published.manifest.model_copy(update={"version": "v1.1.0"})))
+    return store
+
+
+def flip_a_bit(path: Path) -> None:
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+
+
+def error_of(result: Result) -> str:
+    """The one sentence on stderr of a command that ended with exit code 1."""
+    assert result.exit_code == 1, result.output
+    (line,) = result.stderr.splitlines()
+    assert line.startswith("Error: ")
+    return line.removeprefix("Error: ")
+
+
+class TestTraining:
+    class Twice(NamedTuple):
+        store: Store
+        first: Result
+        second: Result
+
+    @pytest.fixture(scope="module")
+    @staticmethod
+    def twice(tmp_path_factory: pytest.TempPathFactory) -> "TestTraining.Twice":
+        root = tmp_path_factory.mktemp("trained") / "artifacts"
+        first, second = (invoke(root, "train", "--family", "gradient-boosting") for _ in range(2))
+        return TestTraining.Twice(Store(root), first, second)
+
+    def test_the_first_version_is_deployed(self, twice: Twice) -> None:
+        assert twice.first.exit_code == 0
+        assert twice.first.stdout.endswith("deployed v1.0.0 as generation 1\n")
+        assert twice.store.deployment().champion == "v1.0.0"
+
+    def test_the_next_one_is_published_and_not_deployed_and_says_so(self, twice: Twice) -> None:
+        assert twice.second.exit_code == 0
+        assert twice.second.stdout.endswith("not deployed: `appraiser promote v1.1.0` does it\n")
+        assert twice.store.versions() == ["v1.0.0", "v1.1.0"]
+        assert twice.store.deployment().generation == 1
+
+    def test_what_is_being_done_and_where_it_went_is_told(self, twice: Twice) -> None:
+        size = twice.store.read("v1.0.0").manifest.graph.size
+        for line in (
+            "  cross-validating gradient-boosting on 7,",
+            "  fitting gradient-boosting on 7,",
+            "  converting to ONNX\n",
+            "  certifying parity of ONNX with scikit-learn\n",
+            "  measuring on the test rows\n",
+            f"published v1.0.0 in {twice.store.root}/v1.0.0 ({size:,} bytes of ONNX)\n",
+        ):
+            assert f"\n{line}" in twice.first.stdout
+
+    def test_the_figures_are_those_of_the_manifest(self, twice: Twice) -> None:
+        manifest, told = twice.store.read("v1.0.0").manifest, twice.first.stdout
+        for name, scores in (("train", manifest.metrics.train), ("test", manifest.metrics.test)):
+            (line,) = (line for line in told.splitlines() if f" {name} {scores.rows:,} " in line)
+            assert [cell.strip() for cell in line.split("│")[2:-1]] == [
+                f"{scores.r2:.3f}",
+                f"{scores.mape:.2%}",
+                f"{scores.median_error:.2%}",
+            ]
+        for interval in manifest.metrics.intervals:
+            assert (
+                f"interval at {interval.level:.0%}: contains {interval.coverage:.1%} of the test prices, "
+                f"median width {interval.median_width:.0%} of the price\n"
+            ) in told
+        parity = manifest.parity
+        assert (
+            f"parity certified: ONNX is within {parity.test_ppm:.2f} ppm of scikit-learn on {parity.test_rows:,} test "
+            f"rows and {parity.threshold_ppm:.2f} ppm on {parity.threshold_rows:,} threshold rows (limit 5)\n"
+        ) in told
+
+    def test_figures_of_the_synthetic_market_say_that_they_are(self, twice: Twice) -> None:
+        assert twice.first.stdout.startswith(
+            "synthetic market (made up, not real sales): 12,000 rows accepted, 0 refused\n"
+        )
+        title = twice.first.stdout.partition("v1.0.0, gradient-boosting")[2].partition("┏")[0]
+        assert " ".join(title.split()) == "on the SYNTHETIC market: these figures say nothing about real houses"
+        assert twice.store.read("v1.0.0").manifest.data.synthetic
+        listed = invoke(twice.store.root, "models").stdout.splitlines()
+        assert [line.endswith("  synthetic market (made up, not real sales)") for line in listed] == [True, True]
+
+    def test_the_same_seed_makes_the_same_graph(self, twice: Twice) -> None:
+        first, second = (twice.store.read(version) for version in twice.store.versions())
+        assert first.graph == second.graph
+
+    def test_deploy_version_and_seed_do_what_they_say(self, two: Store) -> None:
+        options = ["--family", "gradient-boosting", "--version", "v3.0.0", "--deploy", "--seed", "7"]
+        result = invoke(two.root, "train", *options)
+        assert result.stdout.endswith("deployed v3.0.0 as generation 2\n")
+        assert (two.deployment().champion, two.deployment().previous) == ("v3.0.0", "v1.0.0")
+        assert two.read("v3.0.0").manifest.seed == 7
+
+    def test_without_a_family_both_compete(self, tmp_path: Path) -> None:
+        told = invoke(tmp_path / "artifacts", "train").stdout
+        assert "cross-validated gradient-boosting: " in told
+        assert "cross-validated random-forest: " in told
+
+    def test_a_published_version_is_refused_before_training(self, run: Run, store: Store) -> None:
+        result = run("train", "--version", "v1.0.0")
+        assert error_of(result) == (
+            f"v1.0.0 is published already in {store.root}; versions never change, name another with --version"
+        )
+        assert result.stdout == ""
+
+    def test_a_name_that_is_no_version_is_refused_before_training(self, run: Run) -> None:
+        result = run("train", "--version", "banana")
+        assert error_of(result) == "'banana' is not a version; versions are written v1.2.3"
+        assert result.stdout == ""
+
+    @pytest.mark.parametrize(
+        ("options", "message"),
+        [
+            (["--family", "linear"], "Invalid value for '--family': 'linear' is not one of"),
+            (["--seed", "-1"], "Invalid value for '--seed': -1 is not in the range 0<=x<=4294967295."),
+            (["--seed", "many"], "Invalid value for '--seed': 'many' is not a valid integer range."),
+        ],
+    )
+    def test_options_that_make_no_sense_are_refused_by_name(self, run: Run, options: list[str], message: str) -> None:
+        result = run("train", *options)
+        assert result.exit_code == 2
+        assert message in result.stderr
+
+    @pytest.mark.parametrize(
+        ("name", "content", "message"),
+        [
+            ("sales.txt", b"x", "{path}: expected a file that ends in .csv or .parquet, got .txt"),
+            ("sales.csv", b"", "{path}: the file is empty"),
+            ("sales.csv", f"{HEADER}\n".encode(), "sales.csv: no rows"),
+            (
+                "sales.csv",
+                HEADER.replace("price", "cost").encode(),
+                f"{{path}}: missing column price; expected {', '.join(COLUMNS)}; found {', '.join(COLUMNS[:-1])}, cost",
+            ),
+            (
+                "sales.parquet",
+                f"{HEADER}\n{ROW}\n".encode(),
+                "{path}: the file is not what its ending says: its content is not Parquet",
+            ),
+            ("sales.csv", b"PAR1", "{path}: the file is not what its ending says: its content is not CSV text"),
+            (
+                "sales.csv",
+                f"{HEADER}\n{ROW}\n{ROW.replace('3', '3.5')}\n".encode(),
+                "sales.csv: 1 of 2 rows are refused, more than 5%: bedrooms not a whole number: 1 rows (line 3)",
+            ),
+            (
+                "sales.csv",
+                f"{HEADER}\n{ROW}\n".encode(),
+                f"sales.csv: 1 accepted rows leave 0 for calibration, {TOO_FEW}",
+            ),
+            (
+                "sales.csv",
+                f"{HEADER}\n{ROW},9\n".encode(),
+                f"{{path}}: cannot be read as CSV: {TOO_WIDE}",
+            ),
+        ],
+    )
+    def test_a_file_that_cannot_be_used_ends_in_one_sentence_and_nothing_is_written(
+        self, tmp_path: Path, name: str, content: bytes, message: str
+    ) -> None:
+        path = tmp_path / name
+        path.write_bytes(content)
+        result = invoke(tmp_path / "artifacts", "train", "--data", path)
+        assert error_of(result) == message.format(path=path)
+        assert list(tmp_path.iterdir()) == [path]
+
+    def test_a_file_that_is_not_there_ends_in_one_sentence_and_nothing_is_written(self, tmp_path: Path) -> None:
+        path = tmp_path / "sales.csv"
+        result = invoke(tmp_path / "artifacts", "train", "--data", path)
+        assert error_of(result) == f"{path}: cannot be read: No such file or directory"
+        assert list(tmp_path.iterdir()) == []
+
+    def test_a_failed_training_leaves_a_store_as_it_was(self, run: Run, store: Store, tmp_path: Path) -> None:
+        before = sorted(store.root.rglob("*"))
+        path = tmp_path / "sales.csv"
+        path.write_text(f"{HEADER}\n{ROW}\n")
+        error_of(run("train", "--data", path))
+        assert sorted(store.root.rglob("*")) == before
+
+
+class TestModels:
+    def test_says_what_is_published_and_what_is_deployed(self, two: Store, published: Artifact) -> None:
+        test, created = published.manifest.metrics.test, published.manifest.created_at
+        rest = (
+            f"gradient-boosting {created:%Y-%m-%d %H:%M} UTC  test MAPE {test.mape:.1%}  R² {test.r2:.3f}  "
+            "synthetic market (made up, not real sales)"
+        )
+        assert invoke(two.root, "models").stdout == f"* v1.0.0     {rest}\n  v1.1.0     {rest}\n"
+
+    def test_says_when_nothing_is_published(self, tmp_path: Path) -> None:
+        result = invoke(tmp_path / "artifacts", "models")
+        assert (result.exit_code, result.stdout) == (
+            0,
+            f"nothing is published in {tmp_path}/artifacts; `appraiser train` makes a first version\n",
+        )
+        assert list(tmp_path.iterdir()) == []
+
+    def test_says_when_nothing_is_deployed(self, tmp_path: Path, published: Artifact) -> None:
+        Store(tmp_path).publish(published)
+        lines = invoke(tmp_path, "models").stdout.splitlines()
+        assert lines[0].startswith("  v1.0.0 ")
+        assert lines[1] == "no version is deployed; `appraiser promote VERSION` deploys one"
+
+    def test_says_which_version_is_damaged(self, two: Store) -> None:
+        flip_a_bit(two.root / "v1.0.0" / "model.onnx")
+        first, second = invoke(two.root, "models").stdout.splitlines()
+        assert first.startswith("* v1.0.0     damaged: observed sha256 ")
+        assert second.startswith("  v1.1.0     gradient-boosting ")
+
+
+class TestVerify:
+    def test_a_version_as_it_was_published(self, run: Run) -> None:
+        result = run("verify", "v1.0.0")
+        assert (result.exit_code, result.stdout) == (0, "v1.0.0: digest, manifest and 5 examples are as published\n")
+
+    def test_a_flipped_bit_of_the_graph(self, run: Run, store: Store) -> None:
+        flip_a_bit(store.root / "v1.0.0" / "model.onnx")
+        assert "of v1.0.0/model.onnx (" in error_of(run("verify", "v1.0.0"))
+
+    def test_a_deployed_manifest_that_was_changed(self, run: Run, store: Store) -> None:
+        path = store.root / "v1.0.0" / "manifest.json"
+        path.write_bytes(orjson.dumps(orjson.loads(path.read_bytes()) | {"seed": 1}))
+        assert "of v1.0.0/manifest.json (" in error_of(run("verify", "v1.0.0"))
+
+    def test_examples_that_the_graph_does_not_answer(self, run: Run, store: Store, published: Artifact) -> None:
+        wrong = published.manifest.examples[0].model_copy(update={"spread": 1.0})
+        manifest = published.manifest.model_copy(update={"version": "v2.0.0", "examples": (wrong,)})
+        store.publish(published._replace(manifest=manifest))
+        assert error_of(run("verify", "v2.0.0")).startswith("v2.0.0: example 0: observed [")
+
+    def test_an_unknown_version(self, run: Run, store: Store) -> None:
+        assert error_of(run("verify", "v9.0.0")) == f"there is no v9.0.0 in {store.root}; published: v1.0.0"
+
+
+class TestPromote:
+    def test_deploys_under_the_next_generation(self, two: Store) -> None:
+        result = invoke(two.root, "promote", "v1.1.0")
+        assert result.exit_code == 0
+        assert result.stdout.startswith("v1.1.0 is deployed as generation 2")
+        assert two.deployment().champion == "v1.1.0"
+
+    def test_an_unknown_version_leaves_the_pointer_as_it_was(self, run: Run, store: Store) -> None:
+        before = (store.root / "deployment.json").read_bytes()
+        assert error_of(run("promote", "v9.0.0")) == f"there is no v9.0.0 in {store.root}; published: v1.0.0"
+        assert (store.root / "deployment.json").read_bytes() == before
+
+    def test_a_damaged_version_leaves_the_pointer_as_it_was(self, two: Store) -> None:
+        before = (two.root / "deployment.json").read_bytes()
+        flip_a_bit(two.root / "v1.1.0" / "model.onnx")
+        assert "of v1.1.0/model.onnx (" in error_of(invoke(two.root, "promote", "v1.1.0"))
+        assert (two.root / "deployment.json").read_bytes() == before
+
+    def test_a_version_that_does_not_answer_its_examples_leaves_the_pointer_as_it_was(
+        self, run: Run, store: Store, published: Artifact
+    ) -> None:
+        before = (store.root / "deployment.json").read_bytes()
+        wrong = published.manifest.examples[0].model_copy(update={"log_price": 1.0})
+        manifest = published.manifest.model_copy(update={"version": "v2.0.0", "examples": (wrong,)})
+        store.publish(published._replace(manifest=manifest))
+        assert error_of(run("promote", "v2.0.0")).startswith("v2.0.0: example 0: ")
+        assert (store.root / "deployment.json").read_bytes() == before
+
+    def test_a_changed_manifest_is_not_made_right_by_promoting_it_again(self, run: Run, store: Store) -> None:
+        before = (store.root / "deployment.json").read_bytes()
+        path = store.root / "v1.0.0" / "manifest.json"
+        path.write_bytes(orjson.dumps(orjson.loads(path.read_bytes()) | {"seed": 1}))
+        assert "of v1.0.0/manifest.json (" in error_of(run("promote", "v1.0.0"))
+        assert (store.root / "deployment.json").read_bytes() == before
+
+
+def test_a_folder_that_cannot_be_written_is_told_in_one_sentence(store: Store, tmp_path: Path) -> None:
+    (store.root / ".lock").unlink()
+    (store.root / ".lock").mkdir()  # nobody can open that for writing, root included
+    assert (
+        error_of(invoke(store.root, "promote", "v1.0.0")) == f"{tmp_path}/artifacts cannot be written: Is a directory"
+    )
+
+
+def test_serve_outside_of_the_repository_says_where_to_run_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert error_of(CliRunner().invoke(main, ["serve"])) == (
+        f"there is no gunicorn.conf.py in {tmp_path}; run this command in the folder that holds it"
+    )
+
+
+class TestAsAProcess:
+    def run(
+        self, *arguments: str, missing: tuple[str, ...] = (), **environment: str
+    ) -> subprocess.CompletedProcess[str]:
+        """The command in an interpreter of its own, in which some packages are not installed."""
+        code = f"import sys; sys.modules.update(dict.fromkeys({missing})); from cli import main; main({arguments})"
+        return subprocess.run(
+            [sys.executable, "-c", code], env=os.environ | environment, capture_output=True, text=True, check=False
+        )
+
+    def test_an_error_is_one_line_on_stderr_and_exit_code_1(self, store: Store) -> None:
+        found = self.run("verify", "v9.0.0", APPRAISER_ARTIFACTS=str(store.root))
+        assert (found.returncode, found.stdout, found.stderr) == (
+            1,
+            "",
+            f"Error: there is no v9.0.0 in {store.root}; published: v1.0.0\n",
+        )
+
+    def test_a_host_without_the_libraries_of_training_can_look_verify_and_promote(self, store: Store) -> None:
+        missing = ("sklearn", "skl2onnx", "onnx", "duckdb", "rich", "flask", "gunicorn")
+        for command in (["models"], ["verify", "v1.0.0"], ["promote", "v1.0.0"]):
+            found = self.run(*command, missing=missing, APPRAISER_ARTIFACTS=str(store.root))
+            assert (found.returncode, found.stderr) == (0, "")
+
+    def test_a_host_without_the_libraries_of_training_says_what_to_install(self, store: Store) -> None:
+        found = self.run("train", missing=("duckdb",), APPRAISER_ARTIFACTS=str(store.root))
+        assert (found.returncode, found.stdout) == (1, "")
+        assert found.stderr == (
+            "Error: training needs duckdb: install requirements-train.txt, or use the image for training\n"
+        )
