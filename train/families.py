@@ -53,8 +53,9 @@ FAMILY_NAMES: Final[tuple[FamilyName, ...]] = get_args(FamilyName)
 def fit(estimator: Estimator, houses: Matrix, target: Column) -> Estimator:
     """Fit float32 of shape (n, 5) to float64 of shape (n,), the same to the last bit on every machine.
 
-    One thread: boosting sums gradients in parallel, and the order of such a sum depends on the number of cores.
-    A forest's trees are independent, so they may use all cores; its predictions may not.
+    One thread: boosting sums the gradients of all rows in parallel, so the last bit of such a sum may depend on the
+    number of cores. (No graph was seen to differ for it, but nothing promises that.) A forest's trees are independent
+    and may use all cores; its predictions may not.
     """
     with threadpool_limits(1, user_api="openmp"):
         if isinstance(estimator, RandomForestRegressor):
