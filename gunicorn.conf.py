@@ -29,7 +29,7 @@ threads = 4 if settings.worker == "gthread" else 1
 # Importing onnxruntime starts a thread, and a session inherited across fork hung or crashed when it was destroyed.
 preload_app = False
 
-# A worker beats once a second; one that is silent for 30 s is stuck, since even 10,000 houses take 50 ms.
+# A worker beats four times a second; one that is silent for 30 s is stuck, since even 10,000 houses take 50 ms.
 timeout = 30
 
 # Requests in hand take milliseconds; what is not finished after 4 s never will be, and a stop takes at most 5 s.

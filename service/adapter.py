@@ -7,10 +7,12 @@ microseconds, handing it over takes longer.
 from __future__ import annotations
 
 import io
-import json
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote_to_bytes
+
+from service.errors import FAILED
+from service.reply import json_reply
 
 if TYPE_CHECKING:
     import logging
@@ -53,7 +55,7 @@ class WsgiAdapter:
             await send(start)  # inside the try: here the server refuses what would break the framing (a CR in a value)
         except Exception:  # noqa: BLE001 -- whatever the application raises costs one answer, not the worker
             self._log.exception("The application failed on %s %s", scope["method"], scope["path"])
-            start, content = _json_answer(500, "Internal server error.")
+            start, content = _json_answer(500, FAILED)
             await send(start)
         await _send_body(scope, content, send)
 
@@ -181,9 +183,9 @@ async def _lifespan(scope: Message, receive: Receive, send: Send) -> None:
 
 def _json_answer(status: int, detail: str) -> tuple[Message, bytes]:
     """Return the ASGI start message and the body of an error, as all our errors are: `{"detail": "one sentence"}`."""
-    content = json.dumps({"detail": detail}).encode()
-    headers = [(b"Content-Type", b"application/json"), (b"Content-Length", b"%d" % len(content))]
-    return {"type": "http.response.start", "status": status, "headers": headers}, content
+    reply = json_reply(status, {"detail": detail})
+    headers = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in reply.headers]
+    return {"type": "http.response.start", "status": reply.status, "headers": headers}, reply.body
 
 
 async def _send_body(scope: Message, content: bytes, send: Send) -> None:

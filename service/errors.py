@@ -16,6 +16,7 @@ from pydantic import ValidationError
 from service.reply import Reply, json_reply
 
 MOST_PROBLEMS: Final = 20
+FAILED: Final = "The service failed to answer; the failure has been logged."
 
 logger = logging.getLogger(__name__)
 
@@ -62,4 +63,4 @@ def refusal(error: Exception) -> Reply:
     if isinstance(error, RequestError):
         return json_reply(STATUS[type(error)], {"detail": str(error)})
     logger.error("a request failed", exc_info=error)
-    return json_reply(500, {"detail": "The service failed to answer; the failure has been logged."})
+    return json_reply(500, {"detail": FAILED})

@@ -20,7 +20,7 @@ STOP_SECONDS = 30.0
 LEFTOVER_SECONDS = 5.0
 
 # gunicorn reads this instead of the folder's own configuration, which it takes over. Each worker reports when it has
-# loaded the application. It also handles signals by then: one sent earlier is lost, and the stop takes 30 s.
+# loaded the application. By then it also handles signals; one that comes right after the fork is lost, in any worker.
 CONFIGURATION = """
 import os, runpy
 

@@ -202,18 +202,21 @@ def test_a_half_sent_body_is_answered_408_at_its_deadline(server: GunicornProces
             client.sendall(drip)
         client.settimeout(30)
         assert BODY - 0.5 < time.monotonic() - started < BODY + LATE
-        assert answer(client) == (408, b'{"detail": "The body did not arrive within 1 seconds."}')
+        assert answer(client) == (408, b'{"detail":"The body did not arrive within 1 seconds."}')
         assert seconds_until_closed(client) < LATE
 
 
-TOO_LARGE = (413, b'{"detail": "The body is larger than 1000 bytes."}')
+TOO_LARGE = (413, b'{"detail":"The body is too large: at most 1,000 bytes are accepted."}')
 
 
 def test_a_body_that_will_be_too_large_is_refused_before_it_is_sent(server: GunicornProcess) -> None:
     with server.connect() as client:
         client.sendall(request("/echo", "Content-Length: 1001", method="POST"))
-        assert answer(client) == TOO_LARGE
-        assert seconds_until_closed(client) < LATE
+        everything = b"".join(iter(lambda: client.recv(65536), b""))
+    head, _, content = everything.partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 413 Payload Too Large\r\n")
+    assert {b"Content-Type: application/json", b"Connection: close"} < set(head.split(b"\r\n"))
+    assert content == TOO_LARGE[1]
 
 
 def test_a_chunked_body_is_refused_as_soon_as_it_is_too_large(server: GunicornProcess) -> None:
@@ -236,6 +239,13 @@ def test_a_chunked_body_is_refused_as_soon_as_it_is_too_large(server: GunicornPr
 )
 def test_a_body_of_exactly_the_limit_is_served(server: GunicornProcess, framing: str, sent: bytes) -> None:
     assert ask(server, request("/echo", framing, method="POST") + sent) == (200, b"x" * 1000)
+
+
+def test_a_body_of_one_mebibyte_is_served_by_default(tmp_path: Path) -> None:
+    sent = request("/echo", "Content-Length: 1048576", method="POST") + b"x" * 1_048_576
+    with serve(tmp_path, limits="Limits()") as server:
+        assert ask(server, sent) == (200, b"x" * 1_048_576)
+        assert ask(server, sent.replace(b"1048576", b"1048577"))[0] == 413
 
 
 def test_a_client_that_sends_everything_first_still_reads_why_it_was_refused(server: GunicornProcess) -> None:
@@ -312,10 +322,19 @@ def test_a_client_that_does_not_close_after_its_last_answer_is_let_go(server: Gu
 
 def test_a_client_that_has_closed_its_sending_half_is_answered(server: GunicornProcess) -> None:
     with server.connect() as client:
-        client.sendall(request("/echo", "Content-Length: 1", method="POST") + b"a" + request("/big/3"))
-        client.shutdown(socket.SHUT_WR)
-        assert answer(client) == (200, b"a")
+        client.sendall(request("/nap/0.3") + request("/big/2") + request("/big/3"))
+        client.shutdown(socket.SHUT_WR)  # known when the nap is over and two requests are still in hand
+        assert answer(client)[0] == 200
+        assert answer(client) == (200, b"xx")
         assert answer(client) == (200, b"xxx")
+        assert seconds_until_closed(client) < LATE
+
+
+def test_a_client_that_has_closed_its_sending_half_reads_why_it_was_refused(server: GunicornProcess) -> None:
+    with server.connect() as client:
+        client.sendall(request("/echo", "Content-Length: 1001", method="POST"))
+        client.shutdown(socket.SHUT_WR)
+        assert answer(client) == TOO_LARGE
         assert seconds_until_closed(client) < LATE
 
 
@@ -339,7 +358,7 @@ def test_a_client_that_pipelines_takes_turns_with_the_others(tmp_path: Path) -> 
 
 
 def test_above_worker_connections_a_client_waits_until_there_is_room(tmp_path: Path) -> None:
-    limits = "Limits(header_seconds=30)"
+    limits = "Limits(header_seconds=300)"
     with serve(tmp_path, "--worker-connections", "3", limits=limits) as server, ExitStack() as clients:
         held = [clients.enter_context(server.connect()) for _ in range(3)]
         for client in held:
@@ -353,7 +372,7 @@ def test_above_worker_connections_a_client_waits_until_there_is_room(tmp_path: P
 
 
 def test_a_worker_that_is_full_leaves_clients_to_the_other(tmp_path: Path) -> None:
-    limits = "Limits(header_seconds=30)"
+    limits = "Limits(header_seconds=300)"
     arguments = ["--worker-connections", "3"]
     with serve(tmp_path, *arguments, limits=limits, workers=2) as server, ExitStack() as clients:
         pids = []
@@ -362,6 +381,13 @@ def test_a_worker_that_is_full_leaves_clients_to_the_other(tmp_path: Path) -> No
             client.sendall(request("/pid") + b"G")
             pids.append(answer(client)[1])
         assert sorted(pids.count(pid) for pid in set(pids)) == [3, 3]
+
+
+def test_more_than_a_hundred_clients_may_wait_for_room(tmp_path: Path) -> None:
+    limits = "Limits(header_seconds=300)"  # stock lets a hundred wait, whatever gunicorn's backlog says
+    with serve(tmp_path, "--worker-connections", "1", limits=limits) as server, ExitStack() as clients:
+        for _ in range(120):
+            clients.enter_context(server.connect(timeout=5))
 
 
 def test_a_worker_is_replaced_after_max_requests_and_nobody_notices(tmp_path: Path) -> None:
@@ -395,8 +421,18 @@ def test_a_stop_waits_for_a_request_in_hand(tmp_path: Path) -> None:
             assert answer(idle)[0] == 200
             server.process.terminate()
             assert seconds_until_closed(idle) < LATE  # so the stop has begun
+        with pytest.raises(ConnectionRefusedError):
+            server.connect()
         slow.sendall(b"lo")
         assert answer(slow) == (200, b"hello")
+        assert server.process.wait(LATE) == 0
+
+
+def test_a_stop_while_the_application_loads_is_not_lost(tmp_path: Path) -> None:
+    # the master passes the signal on, and takes 30 s when nobody listens
+    loads = "import os, signal, time\nos.kill(os.getppid(), signal.SIGTERM)\ntime.sleep(1)\napp = print\n"
+    (tmp_path / "slow_start.py").write_text(loads)
+    with gunicorn("slow_start:app", cwd=tmp_path, worker_class="service.worker.AppraiserWorker") as server:
         assert server.process.wait(LATE) == 0
 
 
@@ -442,7 +478,7 @@ def test_an_answer_without_content_keeps_the_connection(server: GunicornProcess)
 def test_an_application_that_fails_is_answered_500_and_serves_on(server: GunicornProcess, path: str) -> None:
     with server.connect() as client:
         client.sendall(request(path) + request("/big/1"))
-        assert answer(client) == (500, b'{"detail": "Internal server error."}')
+        assert answer(client) == (500, b'{"detail":"The service failed to answer; the failure has been logged."}')
         assert answer(client) == (200, b"x")
     assert f"The application failed on GET {path}" in server.log
 
