@@ -8,10 +8,10 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 .PHONY: help serve test test-reliability bench lint lock clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-17s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 serve: $(VENV)/train ## train on the synthetic market if nothing is deployed, then serve on port 8000
-	@test -e $${APPRAISER_ARTIFACTS:-artifacts}/deployment.json || $(BIN)/appraiser train
+	@test -e "$${APPRAISER_ARTIFACTS:-artifacts}/deployment.json" || $(BIN)/appraiser train
 	@exec $(BIN)/appraiser serve
 
 test: lint ## lint, check types, run every test
@@ -22,7 +22,7 @@ test-reliability: $(VENV)/dev ## the tests that take longer: slow clients agains
 
 bench: $(VENV)/dev ## what a training, a prediction and a start of the service cost
 	@$(BIN)/python -m benchmarks.model
-	@test -e $${APPRAISER_ARTIFACTS:-artifacts}/deployment.json || $(BIN)/appraiser train
+	@test -e "$${APPRAISER_ARTIFACTS:-artifacts}/deployment.json" || $(BIN)/appraiser train
 	@$(BIN)/python -m benchmarks.start
 	@$(BIN)/python -m benchmarks.slow_clients
 

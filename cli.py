@@ -9,8 +9,9 @@ from pathlib import Path
 
 import click
 
-from pricing.errors import AppraiserError, ArtifactError, NothingDeployedError
+from pricing.errors import AppraiserError, ArtifactError, DamagedArtifactError, NothingDeployedError
 from pricing.store import Store
+from train.names import FAMILY_NAMES, FamilyName
 
 
 class _Commands(click.Group):
@@ -43,7 +44,7 @@ def main(ctx: click.Context, artifacts: Path) -> None:
 @click.option("--data", type=click.Path(path_type=Path), help="CSV or Parquet; without it, the synthetic market.")
 @click.option(
     "--family",
-    type=click.Choice(["gradient-boosting", "random-forest"]),
+    type=click.Choice(FAMILY_NAMES),
     help="Without it, the better of the two by cross-validation.",
 )
 @click.option("--version", help="Name of the new version, for example v2.0.0; without it, the next minor one.")
@@ -53,7 +54,7 @@ def main(ctx: click.Context, artifacts: Path) -> None:
 )
 @click.pass_obj
 def train(  # noqa: PLR0913 -- one for each option
-    store: Store, data: Path | None, family: str | None, version: str | None, *, deploy: bool, seed: int
+    store: Store, data: Path | None, family: FamilyName | None, version: str | None, *, deploy: bool, seed: int
 ) -> None:
     """Train a version and publish it; the first one is deployed too."""
     try:
@@ -71,11 +72,12 @@ def models(store: Store) -> None:
     versions = store.versions()
     if not versions:
         click.echo(f"nothing is published in {store.root}; `appraiser train` makes a first version")
-    deployed = _deployed(store)
+    champion, seals, sentence = _deployed(store)
     for version in versions:
-        click.echo(f"{'*' if version == deployed else ' '} {version:10} {_description(store, version)}")
-    if versions and deployed is None:
-        click.echo("no version is deployed; `appraiser promote VERSION` deploys one")
+        mark = "*" if version == champion else " "
+        click.echo(f"{mark} {version:10} {_description(store, version, seals.get(version))}")
+    if versions and champion is None:
+        click.echo(sentence)
 
 
 @main.command()
@@ -103,24 +105,30 @@ def promote(store: Store, version: str) -> None:
 
 
 @main.command()
-def serve() -> None:
+@click.pass_obj
+def serve(store: Store) -> None:
     """Run the service with gunicorn, as gunicorn.conf.py in this folder says."""
     if not Path("gunicorn.conf.py").is_file():
         msg = f"there is no gunicorn.conf.py in {Path.cwd()}; run this command in the folder that holds it"
         raise click.ClickException(msg)
+    os.environ["APPRAISER_ARTIFACTS"] = str(store.root)  # as given by --artifacts; the service reads the environment
     os.execv(sys.executable, [sys.executable, "-m", "gunicorn"])  # noqa: S606 -- becomes gunicorn, with no shell
 
 
-def _deployed(store: Store) -> str | None:
+def _deployed(store: Store) -> tuple[str | None, dict[str, str], str]:
+    """The champion and the seals of the deployment, or no champion and a sentence that says why."""
     try:
-        return store.deployment().champion
+        deployment = store.deployment()
     except NothingDeployedError:
-        return None
+        return None, {}, "no version is deployed; `appraiser promote VERSION` deploys one"
+    except DamagedArtifactError as error:
+        return None, {}, str(error)
+    return deployment.champion, deployment.sha256, ""
 
 
-def _description(store: Store, version: str) -> str:
+def _description(store: Store, version: str, seal: str | None) -> str:
     try:
-        manifest = store.read(version).manifest
+        manifest = store.read(version, seal).manifest
     except ArtifactError as error:
         return f"damaged: {error}"
     test = manifest.metrics.test

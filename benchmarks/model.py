@@ -14,7 +14,7 @@ import numpy as np
 from pricing.house import Matrix
 from pricing.predictor import Predictor, load
 from train import data
-from train.families import FAMILY_NAMES
+from train.names import FAMILY_NAMES
 from train.training import Plan, train
 
 LEVEL = 0.9

@@ -18,6 +18,7 @@ import orjson
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from pricing.errors import (
+    ArtifactError,
     DamagedArtifactError,
     NothingDeployedError,
     NotWritableError,
@@ -29,6 +30,8 @@ from pricing.manifest import Manifest, Sha256, Version, is_version, version_key
 GRAPH_FILE: Final = "model.onnx"
 MANIFEST_FILE: Final = "manifest.json"
 POINTER_FILE: Final = "deployment.json"
+ASIDE: Final = ".publishing-"
+REPAIR: Final = "remove the file and promote a version"
 
 
 class Artifact(NamedTuple):
@@ -62,10 +65,14 @@ class Store:
 
     def versions(self) -> list[str]:
         """Published versions, oldest number first."""
-        if not self.root.is_dir():
+        try:
+            names = [path.name for path in self.root.iterdir() if path.is_dir()]
+        except (FileNotFoundError, NotADirectoryError):
             return []
-        names = (path.name for path in self.root.iterdir() if path.is_dir())
-        return sorted((name for name in names if is_version(name)), key=version_key)
+        except OSError as error:
+            msg = f"{self.root} cannot be read: {error.strerror}"
+            raise ArtifactError(msg) from error
+        return sorted(filter(is_version, names), key=version_key)
 
     def read(self, version: str, expected: str | None = None) -> Artifact:
         """Read a version once and verify it: `expected` is the digest of its manifest, as the deployment seals it.
@@ -73,7 +80,7 @@ class Store:
         Raises UnknownVersionError or DamagedArtifactError. The graph was read, not loaded: see `Predictor`.
         """
         folder = self._folder(version)
-        if not folder.is_dir():
+        if version not in self.versions():
             raise UnknownVersionError(self._unknown(version))
         sealed = _read_file(folder / MANIFEST_FILE)
         if expected is not None:
@@ -99,7 +106,9 @@ class Store:
             if target.exists():
                 msg = f"{manifest.version} is published already; versions never change, name another"
                 raise VersionExistsError(msg)
-            aside = Path(tempfile.mkdtemp(prefix=".publishing-", dir=self.root))
+            for left_by_a_crash in self.root.glob(f"{ASIDE}*"):
+                shutil.rmtree(left_by_a_crash)
+            aside = Path(tempfile.mkdtemp(prefix=ASIDE, dir=self.root))
             try:
                 aside.chmod(0o755)  # the service may run as another user than the training
                 _write_file(aside / MANIFEST_FILE, manifest.to_bytes())
@@ -129,13 +138,13 @@ class Store:
             msg = "no version is deployed"
             raise NothingDeployedError(msg) from None
         except OSError as error:
-            msg = f"{POINTER_FILE} cannot be read: {error.strerror}"
+            msg = f"{POINTER_FILE} cannot be read: {error.strerror}; {REPAIR}"
             raise DamagedArtifactError(msg) from error
         try:
             return Deployment.model_validate_json(data)
         except ValidationError as error:
             first = error.errors(include_url=False)[0]
-            msg = f"{POINTER_FILE}: {'.'.join(map(str, first['loc'])) or 'whole file'}: {first['msg']}"
+            msg = f"{POINTER_FILE}: {'.'.join(map(str, first['loc'])) or 'whole file'}: {first['msg']}; {REPAIR}"
             raise DamagedArtifactError(msg) from error
 
     def seal(self, version: str) -> str | None:
@@ -148,7 +157,7 @@ class Store:
 
         Raises UnknownVersionError, DamagedArtifactError or NotWritableError, and then nothing has changed.
         """
-        if not self.root.is_dir():
+        if version not in self.versions():
             raise UnknownVersionError(self._unknown(version))
         with self._writing():
             current = self._current()

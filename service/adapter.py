@@ -135,6 +135,7 @@ def environ_of(scope: Message, body: bytes, base: Mapping[str, object]) -> WSGIE
         if key in environ:
             text = environ[key] + ("; " if key == "HTTP_COOKIE" else ", ") + text
         environ[key] = text
+    environ.pop("HTTP_UPGRADE", None)  # nothing is upgraded here; Flask would refuse the request for it
     if environ.pop("HTTP_TRANSFER_ENCODING", None) is not None:
         environ["CONTENT_LENGTH"] = str(len(body))  # the chunks are joined: to the application it is an ordinary body
     return environ

@@ -14,12 +14,12 @@ from pricing.store import Store
 from service.answer import Answerer, utc_now
 from service.contract import Health, Live, ModelInfo, batch_of
 from service.errors import refusal
+from service.limits import Limits
 from service.middleware import PredictionMiddleware, request_of
 from service.models import Models, ServedModel
 from service.openapi import document
 from service.reply import JSON_TYPE, Reply, json_reply
 from service.settings import Settings, read_settings
-from service.worker import Limits
 
 SENTENCES: Final[Mapping[int, str]] = {
     HTTPStatus.NOT_FOUND: "There is nothing at this path; /docs lists what there is.",

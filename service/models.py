@@ -73,6 +73,7 @@ class Models:
             except (AppraiserError, OSError) as error:
                 logger.error("refused %s: %s", version, error)  # noqa: TRY400 -- the sentence says it all
             else:
+                logger.info("serving %s, generation %d", version, deployment.generation)
                 return
         self._reason = (
             "The deployed model cannot be used: its files failed verification; the log has the reason. "

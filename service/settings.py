@@ -6,6 +6,8 @@ from typing import Final, Literal
 from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from service.limits import DEFAULTS
+
 OUR_WORKER: Final = "service.worker.AppraiserWorker"
 
 
@@ -13,7 +15,9 @@ class Settings(BaseSettings):
     """Read once from APPRAISER_* variables by whoever starts the process, then passed on."""
 
     # An empty variable is as good as none, as it is for `appraiser` and for make.
-    model_config = SettingsConfigDict(env_prefix="APPRAISER_", env_ignore_empty=True, frozen=True, extra="ignore")
+    model_config = SettingsConfigDict(
+        env_prefix="APPRAISER_", env_ignore_empty=True, frozen=True, allow_inf_nan=False, extra="ignore"
+    )
 
     artifacts: Path = Field(
         default=Path("artifacts"),
@@ -32,18 +36,22 @@ class Settings(BaseSettings):
         description="Houses in one batch; more would hold up the other requests of a worker.",
     )
     max_body_bytes: int = Field(
-        default=1_048_576, ge=1_024, description="Bytes of a request's body; a batch of 1,000 houses has about 100,000."
+        default=DEFAULTS.max_body_bytes,
+        ge=1_024,
+        description="Bytes of a request's body; a batch of 1,000 houses has about 100,000.",
     )
     header_seconds: float = Field(
-        default=5,
+        default=DEFAULTS.header_seconds,
         gt=0,
         description="Seconds for a whole request header; who needs longer holds a socket and asks nothing.",
     )
     body_seconds: float = Field(
-        default=10, gt=0, description="Seconds for a whole request body, from the end of its header."
+        default=DEFAULTS.body_seconds, gt=0, description="Seconds for a whole request body, from the end of its header."
     )
     write_seconds: float = Field(
-        default=10, gt=0, description="Seconds for a client to take its answer, and to close when the service has."
+        default=DEFAULTS.write_seconds,
+        gt=0,
+        description="Seconds for a client to take its answer, and to close when the service has.",
     )
 
 

@@ -17,7 +17,6 @@ import asyncio
 import math
 import os
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import uvloop
@@ -27,32 +26,15 @@ from gunicorn.workers.gasgi import ASGIWorker
 
 from service.adapter import WsgiAdapter
 from service.connection import Connection
+from service.limits import DEFAULTS
 
 if TYPE_CHECKING:
     from wsgiref.types import WSGIApplication
 
+    from service.limits import Limits
+
 # How late a deadline may be noticed. One look at 1,000 connections takes 50 µs.
 TICK_SECONDS = 0.25
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """What a client may cost: seconds and bytes after which its connection is taken back."""
-
-    header_seconds: float = 10.0
-    """From the accept, or from the first byte of a later request, to the end of the header."""
-    body_seconds: float = 20.0
-    """From the end of the header to the end of the body, however it is cut into pieces."""
-    write_seconds: float = 20.0
-    """From the answer until the client has taken all of it."""
-    max_body_bytes: int = 1024 * 1024
-    """Bytes of a request's body, after chunks are joined. More is answered 413."""
-    drain_seconds: float = 2.0
-    """How long a refused request is read on and thrown away, so that its client gets to read the answer."""
-    drain_bytes: int = 16 * 1024 * 1024
-    """How much of it is."""
-    stop_seconds: float = 3.0
-    """What unfinished requests get when the worker stops; at most half of `graceful_timeout`."""
 
 
 class AppraiserWorker(ASGIWorker):  # type: ignore[misc]  # gunicorn carries no types
@@ -90,7 +72,7 @@ class AppraiserWorker(ASGIWorker):  # type: ignore[misc]  # gunicorn carries no 
     def load_wsgi(self) -> None:
         """Load the WSGI application, its limits, and the adapter around it."""
         super(ASGIWorker, self).load_wsgi()  # the base's: stock's expects an ASGI application
-        self.limits = getattr(self.wsgi, "limits", Limits())
+        self.limits = getattr(self.wsgi, "limits", DEFAULTS)
         self.asgi = WsgiAdapter(self.wsgi, base_environ(self.cfg), self.log.error_log)
         # Stock keeps the task of each closed connection for 3 s, so that an asynchronous application can clean up.
         self.cfg.set("asgi_disconnect_grace_period", 0)

@@ -1,24 +1,27 @@
 """The commands as a person types them: what they print, where, and with which exit code."""
 
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
+import httpx
 import orjson
 import pytest
 from click.testing import CliRunner, Result
 
 from cli import main
 from pricing.store import Artifact, Store
+from tests.gunicorn_process import ROOT
 from train.data import COLUMNS
 
 HEADER = ",".join(COLUMNS)
 ROW = "2000,3,2,10,5,400000"
-TOO_FEW = "at least 200 are needed: bring 1,000 rows or a few more"
-TOO_WIDE = "Invalid Input Error: CSV Error on Line: 2; Expected Number of Columns: 6 Found: 7"
+TOO_FEW = "at least 200 are needed: bring 1,200 rows"
+TOO_WIDE = "CSV Error on Line: 2; Expected Number of Columns: 6 Found: 7"
 
 Run = Callable[..., Result]
 
@@ -181,7 +184,7 @@ class TestTraining:
             (
                 "sales.csv",
                 f"{HEADER}\n{ROW}\n{ROW.replace('3', '3.5')}\n".encode(),
-                "sales.csv: 1 of 2 rows are refused, more than 5%: bedrooms not a whole number: 1 rows (line 3)",
+                "sales.csv: 1 of 2 rows are refused, more than 5%: bedrooms not a whole number: 1 row (line 3)",
             ),
             (
                 "sales.csv",
@@ -321,6 +324,39 @@ def test_serve_outside_of_the_repository_says_where_to_run_it(tmp_path: Path, mo
     assert error_of(CliRunner().invoke(main, ["serve"])) == (
         f"there is no gunicorn.conf.py in {tmp_path}; run this command in the folder that holds it"
     )
+
+
+def test_models_shows_no_figures_of_a_manifest_that_was_changed(store: Store) -> None:
+    path = store.root / "v1.0.0" / "manifest.json"
+    path.write_bytes(path.read_bytes().replace(b'"mape": 0.', b'"mape": 0.0'))
+    assert invoke(store.root, "models").stdout.startswith("* v1.0.0     damaged: observed sha256 ")
+
+
+def test_models_lists_what_is_published_also_when_the_deployment_cannot_be_read(store: Store) -> None:
+    (store.root / "deployment.json").write_bytes(b"")
+    first, second = invoke(store.root, "models").stdout.splitlines()
+    assert first.startswith("  v1.0.0     gradient-boosting")
+    assert second.endswith("; remove the file and promote a version")
+
+
+def test_a_deployment_that_cannot_be_read_stops_a_training_before_it_publishes(store: Store) -> None:
+    (store.root / "deployment.json").write_bytes(b"")
+    assert error_of(invoke(store.root, "train")).startswith("deployment.json: whole file: Invalid JSON")
+    assert store.versions() == ["v1.0.0"]
+
+
+def test_serve_serves_the_artifacts_that_it_was_given(store: Store) -> None:
+    code = f"from cli import main; main(['--artifacts', {str(store.root)!r}, 'serve'])"
+    environment = os.environ | {"PORT": "0", "WEB_CONCURRENCY": "1"}
+    with subprocess.Popen(
+        [sys.executable, "-c", code], cwd=ROOT, env=environment, stderr=subprocess.PIPE, text=True
+    ) as service:
+        try:
+            log = iter(service.stderr or ())
+            port = next(found[1] for line in log if (found := re.search(r"Listening at: \S+:(\d+)", line)))
+            assert httpx.get(f"http://127.0.0.1:{port}/health", timeout=30).json()["version"] == "v1.0.0"
+        finally:
+            service.terminate()
 
 
 class TestAsAProcess:

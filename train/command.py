@@ -3,7 +3,7 @@
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, cast
+from typing import TYPE_CHECKING, Final
 
 from rich.console import Console
 from rich.table import Table
@@ -18,7 +18,7 @@ from train.split import FIRST_SALT
 from train.training import Plan, train
 
 if TYPE_CHECKING:
-    from train.families import FamilyName
+    from train.names import FamilyName
 
 FIRST_VERSION: Final = "v1.0.0"
 
@@ -28,7 +28,7 @@ class Order:
     """What the person asked for; None leaves the choice to the program."""
 
     data: Path | None
-    family: str | None
+    family: "FamilyName | None"
     version: str | None
     deploy: bool
     seed: int
@@ -43,7 +43,8 @@ def train_and_publish(store: Store, order: Order, console: Console | None = None
     console = console or Console(highlight=False, markup=False, emoji=False, soft_wrap=True)
     version = order.version or next_version(store.versions())
     _check_free(store, version)
-    store.check_writable()  # before minutes of training, not after
+    store.check_writable()  # these two before minutes of training, not after
+    deploy = order.deploy or not _is_deployed(store)
     sales = data.synthetic(order.seed) if order.data is None else data.read(order.data)
     _tell_rows(console, sales)
     with console.status("starting") as status:
@@ -52,12 +53,11 @@ def train_and_publish(store: Store, order: Order, console: Console | None = None
             status.update(step)
             console.print(f"  {step}")
 
-        family = cast("FamilyName | None", order.family)  # the command line allows no other
-        artifact = train(sales, Plan(version, salt(store), order.seed, family), tell)
+        artifact = train(sales, Plan(version, salt(store), order.seed, order.family), tell)
     folder = store.publish(artifact)
     _tell_result(console, artifact.manifest)
     console.print(f"published {version} in {folder} ({artifact.manifest.graph.size:,} bytes of ONNX)")
-    if order.deploy or not _is_deployed(store):
+    if deploy:
         console.print(f"deployed {version} as generation {store.deploy(version).generation}")
     else:
         console.print(f"not deployed: `appraiser promote {version}` does it")

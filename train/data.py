@@ -43,7 +43,7 @@ class Refusal(NamedTuple):
 
     def __str__(self) -> str:
         lines = ", ".join(map(str, self.first_lines)) + (", ..." if self.rows > len(self.first_lines) else "")
-        return f"{self.field} {self.reason}: {self.rows:,} rows (line {lines})"
+        return f"{self.field} {self.reason}: {self.rows:,} row{'s' * (self.rows > 1)} (line {lines})"
 
 
 @dataclass(frozen=True)
@@ -136,6 +136,9 @@ def _header(path: Path) -> list[str]:
     except (UnicodeDecodeError, csv.Error) as error:
         msg = f"{path}: the file is not what its ending says: its content is not CSV text in UTF-8"
         raise DataError(msg) from error
+    if len(names) == 1 and {";", "\t", "|"} & set(names[0]):
+        msg = f"{path}: cells must be separated by commas"
+        raise DataError(msg)
     for name in COLUMNS:
         if names.count(name) > 1:
             msg = f"{path}: column {name} is there {names.count(name)} times"
@@ -171,7 +174,7 @@ def _query(path: Path, query: str, options: dict[str, dict[str, str]]) -> dict[s
 
 def _told(error: duckdb.Error) -> str:
     """DuckDB's account on one line, without its advice on options and without an echo of the file."""
-    lines = str(error).partition("\nPossible")[0].splitlines()
+    lines = str(error).partition("\nPossible")[0].removeprefix("Invalid Input Error: ").splitlines()
     return "; ".join(line for line in lines if line and not line.startswith("Original Line"))
 
 

@@ -5,7 +5,7 @@ from typing import Final
 import numpy as np
 
 from pricing.house import Column, Matrix
-from pricing.manifest import HIGHEST_LEVEL, LOWEST_LEVEL, Calibration, Fifth, Interval, Scores
+from pricing.manifest import FEWEST_CALIBRATION_ROWS, HIGHEST_LEVEL, LOWEST_LEVEL, Calibration, Fifth, Interval, Scores
 from pricing.predictor import Predictor
 from train.errors import DataError
 
@@ -13,7 +13,6 @@ LEVELS: Final = tuple(
     round(percent / 100, 2) for percent in range(round(LOWEST_LEVEL * 100), round(HIGHEST_LEVEL * 100) + 1)
 )
 REPORTED_LEVELS: Final = (0.5, 0.8, 0.9)
-FEWEST_CALIBRATION_ROWS: Final = 200
 
 
 def calibrate(log_price: Column, spread: Column, prices: Column) -> Calibration:

@@ -7,7 +7,7 @@ one, and float32 trees behind a scaler do not convert faithfully.
 """
 
 from collections.abc import Callable
-from typing import Final, Literal, TypeAlias, get_args
+from typing import Final, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,8 +15,8 @@ from sklearn.ensemble import HistGradientBoostingRegressor, RandomForestRegresso
 from threadpoolctl import threadpool_limits
 
 from pricing.house import Column, Matrix
+from train.names import FamilyName
 
-FamilyName = Literal["gradient-boosting", "random-forest"]
 Fold: TypeAlias = NDArray[np.int64]
 Estimator: TypeAlias = HistGradientBoostingRegressor | RandomForestRegressor
 
@@ -47,7 +47,6 @@ FAMILIES: Final[dict[FamilyName, Callable[[int], Estimator]]] = {
     "gradient-boosting": _gradient_boosting,
     "random-forest": _random_forest,
 }
-FAMILY_NAMES: Final[tuple[FamilyName, ...]] = get_args(FamilyName)
 
 
 def fit(estimator: Estimator, houses: Matrix, target: Column) -> Estimator:

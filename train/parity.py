@@ -5,7 +5,7 @@ from typing import Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.ensemble import HistGradientBoostingRegressor
+from sklearn.ensemble import HistGradientBoostingRegressor, RandomForestRegressor
 
 from pricing.house import Column, Matrix
 from pricing.manifest import Parity
@@ -93,10 +93,13 @@ def _trees(estimator: Estimator) -> Iterator[_Tree]:
         for (predictor,) in estimator._predictors:  # noqa: SLF001 -- scikit-learn has no public access to these trees
             n = predictor.nodes
             yield _Tree(n["feature_idx"], n["num_threshold"], n["left"], n["right"], n["is_leaf"] == 0)
-    else:
+    elif isinstance(estimator, RandomForestRegressor):
         for member in estimator.estimators_:
             t = member.tree_
             yield _Tree(t.feature, t.threshold, t.children_left, t.children_right, t.children_left >= 0)
+    else:
+        msg = f"parity is not certified: nobody has said here where a {type(estimator).__name__} keeps its thresholds"
+        raise ParityError(msg)
 
 
 def _walk(tree: _Tree, start: Matrix) -> Iterator[_Reached]:

@@ -12,6 +12,7 @@ import orjson
 import pytest
 
 from pricing.errors import (
+    ArtifactError,
     DamagedArtifactError,
     NothingDeployedError,
     NotWritableError,
@@ -351,10 +352,29 @@ class TestDeploying:
         (store.root / "deployment.json").write_bytes(content)
         with pytest.raises(DamagedArtifactError) as refused:
             store.deployment()
-        assert str(refused.value) == message
+        assert str(refused.value) == f"{message}; remove the file and promote a version"
 
     def test_a_pointer_that_cannot_be_read_is_refused(self, store: Store) -> None:
         (store.root / "deployment.json").unlink()
         (store.root / "deployment.json").mkdir()
-        with pytest.raises(DamagedArtifactError, match=r"^deployment\.json cannot be read: Is a directory$"):
+        with pytest.raises(
+            DamagedArtifactError, match=r"^deployment\.json cannot be read: Is a directory; remove the file "
+        ):
             store.deployment()
+
+
+def test_a_folder_that_cannot_be_read_is_told(tmp_path: Path) -> None:
+    loop = tmp_path / "artifacts"
+    loop.symlink_to(loop)
+    with pytest.raises(ArtifactError, match=r"artifacts cannot be read: Too many levels of symbolic links$"):
+        Store(loop).versions()
+
+
+def test_what_a_killed_publish_left_is_removed_by_the_next(store: Store, published: Artifact) -> None:
+    left = store.root / ".publishing-killed"
+    left.mkdir()
+    (left / "model.onnx").write_bytes(b"half")
+    manifest = published.manifest.model_copy(update={"version": "v1.1.0"})
+    store.publish(published._replace(manifest=manifest))
+    assert not left.exists()
+    assert store.versions() == ["v1.0.0", "v1.1.0"]

@@ -29,7 +29,7 @@ OUR_WORKER = "service.worker.AppraiserWorker"
 APPLICATION = """
 import logging, sys
 from service.adapter import WsgiAdapter
-from service.worker import Limits
+from service.limits import Limits
 
 def app(environ, start_response):
     start_response("200 OK", [("Content-Type", "text/plain"), ("Content-Length", "2")])

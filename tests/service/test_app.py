@@ -7,8 +7,8 @@ import pytest
 from werkzeug.test import Client
 
 from pricing.store import Artifact
+from service.limits import Limits
 from service.middleware import PredictionMiddleware, request_of
-from service.worker import Limits
 from tests.bodies import GOOD, batch
 from tests.fake_service import DEFAULTS, fake_app
 

@@ -191,3 +191,8 @@ def test_a_house_has_the_same_price_alone_and_in_batches_of_any_order_and_size(h
             answers = http.post("/predict/batch", json={"houses": [houses[row] for row in part]}).json()["predictions"]
             together |= dict(zip(part, map(numbers, answers), strict=True))
         assert [together[row] for row in range(len(houses))] == alone
+
+
+def test_an_upgrade_to_websocket_is_answered_as_the_request_it_also_is(http: httpx.Client) -> None:
+    upgrade = {"Connection": "Upgrade", "Upgrade": "websocket"}
+    assert http.get("/health", headers=upgrade).status_code == 200

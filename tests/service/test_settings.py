@@ -35,7 +35,8 @@ REFUSED: Final = [
     ("APPRAISER_MAX_BODY_BYTES", "1023", "Input should be greater than or equal to 1024"),
     ("APPRAISER_HEADER_SECONDS", "0", "Input should be greater than 0"),
     ("APPRAISER_BODY_SECONDS", "-1", "Input should be greater than 0"),
-    ("APPRAISER_WRITE_SECONDS", "nan", "Input should be greater than 0"),
+    ("APPRAISER_WRITE_SECONDS", "nan", "Input should be a finite number"),
+    ("APPRAISER_WRITE_SECONDS", "inf", "Input should be a finite number"),
     ("APPRAISER_WRITE_SECONDS", "soon", "Input should be a valid number, unable to parse string as a number"),
 ]
 

@@ -27,7 +27,7 @@ LATE = 8.0
 
 APPLICATION = """
 import json, os, time
-from service.worker import Limits
+from service.limits import Limits
 
 calls = 0
 

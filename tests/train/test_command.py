@@ -86,7 +86,7 @@ def test_rows_refusals_and_names_are_told_as_they_are(
     train_and_publish(Store(tmp_path / "made[/final]"), order(sales))
     told = capsys.readouterr().out
     assert told.startswith(
-        "sales[final]:house:.csv: 1,500 rows accepted, 1 refused\n  refused: square_feet not above 0: 1 rows (line 2)\n"
+        "sales[final]:house:.csv: 1,500 rows accepted, 1 refused\n  refused: square_feet not above 0: 1 row (line 2)\n"
     )
     assert f"published v1.0.0 in {tmp_path}/made[/final]/v1.0.0 (" in told
     assert "synthetic" not in told.lower()

@@ -17,7 +17,8 @@ from pricing.house import Column, Matrix
 from pricing.predictor import OnnxGraph
 from train import data
 from train.convert import OPSET, OPSET_ML, Fitted, float32_below, round_thresholds, to_onnx
-from train.families import FAMILIES, FAMILY_NAMES, Estimator, FamilyName, fit, spread_estimator
+from train.families import FAMILIES, Estimator, fit, spread_estimator
+from train.names import FAMILY_NAMES, FamilyName
 from train.parity import threshold_rows
 
 ROOT = Path(__file__).parents[2]

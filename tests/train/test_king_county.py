@@ -12,7 +12,7 @@ import pytest
 
 from pricing.manifest import Interval, Manifest
 from train import data
-from train.families import FAMILY_NAMES, FamilyName
+from train.names import FAMILY_NAMES, FamilyName
 from train.training import Plan, train
 
 SALES: Final = Path(__file__).parents[3] / "shared" / "data" / "king_county.csv"

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
-from sklearn.ensemble import HistGradientBoostingRegressor, RandomForestRegressor
+from sklearn.ensemble import GradientBoostingRegressor, HistGradientBoostingRegressor, RandomForestRegressor
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
@@ -14,8 +14,9 @@ from pricing.house import Column, Matrix, columns_to_matrix
 from pricing.predictor import OnnxGraph
 from train.convert import Fitted, float32_below, round_thresholds, to_onnx
 from train.errors import ParityError
-from train.families import FAMILIES, FAMILY_NAMES, Estimator, FamilyName, fit, spread_estimator
+from train.families import FAMILIES, Estimator, fit, spread_estimator
 from train.market import synthetic_sales
+from train.names import FAMILY_NAMES, FamilyName
 from train.parity import LIMIT_PPM, NODES_CHECKED, certify, threshold_rows, worst_ppm
 
 MEAN, FLOOR = 13.0, 0.05
@@ -226,3 +227,9 @@ class TestThresholdRows:
         fitted = Fitted(price, spread, MEAN, FLOOR)
         parity = certify(fitted, OnnxGraph(to_onnx(fitted)), learned.houses, learned.houses, seed=0)
         assert (parity.threshold_rows, parity.threshold_ppm) == (0, 0)
+
+
+def test_an_estimator_whose_thresholds_nobody_knows_is_not_certified(learned: Learned) -> None:
+    stranger = GradientBoostingRegressor(n_estimators=2).fit(learned.houses, learned.houses[:, 0])
+    with pytest.raises(ParityError, match=r"where a GradientBoostingRegressor keeps its thresholds$"):
+        threshold_rows(stranger, learned.houses, seed=0)

@@ -1,0 +1,27 @@
+"""What a client may cost. The worker enforces it; the settings take their defaults from here."""
+
+from dataclasses import dataclass
+from typing import Final
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Seconds and bytes after which a client's connection is taken back."""
+
+    header_seconds: float = 5.0
+    """From the accept, or from the first byte of a later request, to the end of the header."""
+    body_seconds: float = 10.0
+    """From the end of the header to the end of the body, however it is cut into pieces."""
+    write_seconds: float = 10.0
+    """From the answer until the client has taken all of it."""
+    max_body_bytes: int = 1024 * 1024
+    """Bytes of a request's body, after chunks are joined. More is answered 413."""
+    drain_seconds: float = 2.0
+    """How long a refused request is read on and thrown away, so that its client gets to read the answer."""
+    drain_bytes: int = 16 * 1024 * 1024
+    """How much of it is."""
+    stop_seconds: float = 3.0
+    """What unfinished requests get when the worker stops; at most half of `graceful_timeout`."""
+
+
+DEFAULTS: Final = Limits()
