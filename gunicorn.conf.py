@@ -50,5 +50,5 @@ control_socket_disable = True
 
 def post_fork(server: Any, worker: Any) -> None:  # noqa: ANN401, ARG001 -- gunicorn's hook, untyped
     """Let the service log as gunicorn does, with time, process and level."""
-    log = logging.getLogger("service")
-    log.handlers, log.level, log.propagate = server.log.error_log.handlers, logging.INFO, False
+    log, gunicorns = logging.getLogger("service"), server.log.error_log
+    log.handlers, log.level, log.propagate = gunicorns.handlers, gunicorns.level, False

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from gunicorn.asgi.protocol import ASGIProtocol
 
 from service.adapter import refusal
+from service.limits import TICK_SECONDS
 
 if TYPE_CHECKING:
     from service.worker import AppraiserWorker
@@ -56,7 +57,9 @@ class Connection(ASGIProtocol):  # type: ignore[misc]  # gunicorn carries no typ
 
     def _enter(self, phase: Phase, seconds: float) -> None:
         self._phase = phase
-        self.deadline = min(self.worker.loop.time() + seconds, self.worker.stop_by)
+        # earlier by a tick, since it may take so long until it is noticed: a client is closed within its seconds
+        soon = max(seconds - TICK_SECONDS, seconds / 2)
+        self.deadline = min(self.worker.loop.time() + soon, self.worker.stop_by)
 
     def connection_made(self, transport: asyncio.Transport) -> None:
         """Start the clock, with the accept and not with the first byte."""

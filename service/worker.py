@@ -26,15 +26,12 @@ from gunicorn.workers.gasgi import ASGIWorker
 
 from service.adapter import WsgiAdapter
 from service.connection import Connection
-from service.limits import DEFAULTS
+from service.limits import DEFAULTS, TICK_SECONDS
 
 if TYPE_CHECKING:
     from wsgiref.types import WSGIApplication
 
     from service.limits import Limits
-
-# How late a deadline may be noticed. One look at 1,000 connections takes 50 µs.
-TICK_SECONDS = 0.25
 
 
 class AppraiserWorker(ASGIWorker):  # type: ignore[misc]  # gunicorn carries no types
