@@ -45,7 +45,7 @@ class Answerer:
         self._models = models
         self._clock = clock
         self._batch = batch
-        self._max_body_bytes = max_body_bytes
+        self.max_body_bytes: Final = max_body_bytes
         self._routes: Mapping[str, Callable[[Request], Reply]] = {
             "/predict": self._predict,
             "/predict/batch": self._predict_batch,
@@ -78,8 +78,8 @@ class Answerer:
         return json_reply(200, {"predictions": answers, "count": len(answers)})
 
     def _check_framing(self, request: Request) -> None:
-        if len(request.body) > self._max_body_bytes:
-            msg = f"The body is too large: at most {self._max_body_bytes:,} bytes are accepted."
+        if len(request.body) > self.max_body_bytes:
+            msg = f"The body is too large: at most {self.max_body_bytes:,} bytes are accepted."
             raise BodyTooLargeError(msg)
         # a request without a content type was taken for JSON by the original, and still is
         media_type = request.content_type.partition(";")[0].strip().lower()

@@ -54,22 +54,22 @@ def create_app(
         write_seconds=settings.write_seconds,
         max_body_bytes=settings.max_body_bytes,
     )
-    app.register_blueprint(prediction_views(answerer, settings.max_body_bytes))
+    app.register_blueprint(prediction_views(answerer))
     app.register_blueprint(model_views(models))
     app.register_blueprint(documentation_views(document(batch)))
     app.register_error_handler(HTTPException, _http_error)
     app.register_error_handler(Exception, lambda error: _response(refusal(error)))
     if settings.prediction_middleware:
-        app.wsgi_app = PredictionMiddleware(app.wsgi_app, answerer, settings.max_body_bytes)  # type: ignore[method-assign]
+        app.wsgi_app = PredictionMiddleware(app.wsgi_app, answerer)  # type: ignore[method-assign]
     return app
 
 
-def prediction_views(answerer: Answerer, max_body_bytes: int) -> Blueprint:
+def prediction_views(answerer: Answerer) -> Blueprint:
     """The prediction routes by way of Flask; the middleware answers them first when it is on."""
     views = Blueprint("predictions", __name__)
 
     def predict() -> Response:
-        return _response(answerer.answer(request_of(request.environ, request.path, max_body_bytes)))
+        return _response(answerer.answer(request_of(request.environ, request.path, answerer.max_body_bytes)))
 
     for path in sorted(answerer.paths):
         views.add_url_rule(path, path.strip("/").replace("/", "_"), predict, methods=["POST"])

@@ -16,17 +16,16 @@ REASONS: Final = {status.value: f"{status.value} {status.phrase}" for status in 
 class PredictionMiddleware:
     """A WSGI application around another: POSTs to the prediction routes end here, the rest goes on."""
 
-    def __init__(self, app: "WSGIApplication", answerer: Answerer, max_body_bytes: int) -> None:
+    def __init__(self, app: "WSGIApplication", answerer: Answerer) -> None:
         self._app = app
         self._answerer = answerer
-        self._max_body_bytes = max_body_bytes
 
     def __call__(self, environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
         """Answer a prediction, or pass the request on."""
         path = environ["PATH_INFO"]
         if environ["REQUEST_METHOD"] != "POST" or path not in self._answerer.paths:
             return self._app(environ, start_response)
-        reply = self._answerer.answer(request_of(environ, path, self._max_body_bytes))
+        reply = self._answerer.answer(request_of(environ, path, self._answerer.max_body_bytes))
         return send(reply, start_response)
 
 
@@ -49,8 +48,6 @@ def _body(environ: "WSGIEnvironment", max_body_bytes: int) -> bytes:
     body = b""
     if length and length.isdecimal():
         body = stream.read(min(int(length), enough))
-    elif environ.get(
-        "wsgi.input_terminated"
-    ):  # else nobody says where the body ends, and reading on would wait forever
+    elif environ.get("wsgi.input_terminated"):  # else nobody says where it ends, and reading would wait forever
         body = stream.read(enough)
     return body

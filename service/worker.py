@@ -5,8 +5,8 @@ its body or does not read its answer. Here every connection has one deadline at 
 tick which ones have passed. The application is not started before its request is whole, so no client can slow it down.
 
 The configured application is a plain WSGI callable, which `gthread` and `sync` serve as well. It may carry its own
-limits: `application.limits = Limits(...)`; otherwise the defaults below hold. Timeouts that gunicorn has a setting for
-stay there: `keepalive`, `graceful_timeout`, `limit_request_line` and its siblings, `worker_connections`.
+limits: `application.limits = Limits(...)`; else those of service/limits.py hold. Timeouts that gunicorn has a setting
+for stay there: `keepalive`, `graceful_timeout`, `limit_request_line` and its siblings, `worker_connections`.
 
 HTTP/1.1 only: TLS and HTTP/2 are the proxy's, and an upgrade to WebSocket is answered as the ordinary GET it also is.
 """
