@@ -6,7 +6,11 @@ AppraiserError
 │   └── DamagedArtifactError   its files are not what was published
 ├── VersionExistsError       a version is published once
 ├── NotWritableError         the folder of the versions cannot be written
-├── NothingDeployedError     the deployment names no version yet
+├── DeploymentError          it cannot be deployed like that, and nothing has changed
+│   ├── NothingDeployedError   the deployment names no version yet
+│   ├── NoPreviousError        there is nothing to roll back to
+│   ├── SplitError             the weights of a split are none
+│   └── DeploymentChangedError somebody else has deployed meanwhile
 └── ModelError               a graph that cannot be run, or does not answer with prices
 """
 
@@ -35,8 +39,24 @@ class NotWritableError(AppraiserError):
     """The folder of the published versions cannot be written."""
 
 
-class NothingDeployedError(AppraiserError):
+class DeploymentError(AppraiserError):
+    """It cannot be deployed like that, and nothing has changed."""
+
+
+class NothingDeployedError(DeploymentError):
     """No version has been deployed."""
+
+
+class NoPreviousError(DeploymentError):
+    """There is no previous version to roll back to."""
+
+
+class SplitError(DeploymentError):
+    """The weights of a split do not divide its clients."""
+
+
+class DeploymentChangedError(DeploymentError):
+    """Another deployment has come between what was seen and what was wanted."""
 
 
 class ModelError(AppraiserError):

@@ -2,36 +2,41 @@
 
 <root>/<version>/model.onnx  manifest.json    immutable; the folder is renamed into place when it is whole
 <root>/deployment.json                        the pointer; replaced by rename, its generation only grows
+
+Who writes holds the lock, so what lies aside under one of our names was left by a crash.
 """
 
 import fcntl
 import hashlib
 import os
-import shutil
-import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from types import MappingProxyType
 from typing import Final, NamedTuple
 
 import orjson
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import ValidationError
 
+from pricing.deployment import Deployment, Target, promoted
+from pricing.disk import Disk
 from pricing.errors import (
     ArtifactError,
     DamagedArtifactError,
+    DeploymentChangedError,
     NothingDeployedError,
     NotWritableError,
     UnknownVersionError,
     VersionExistsError,
 )
-from pricing.manifest import Manifest, Sha256, Version, is_version, version_key
+from pricing.manifest import Manifest, is_version, version_key
 
 GRAPH_FILE: Final = "model.onnx"
 MANIFEST_FILE: Final = "manifest.json"
 POINTER_FILE: Final = "deployment.json"
-ASIDE: Final = ".publishing-"
+ASIDE: Final = ".aside-"
 REPAIR: Final = "remove the file and promote a version"
+NOTHING_BESIDE: Final[Mapping[str, bytes]] = MappingProxyType({})
 
 
 class Artifact(NamedTuple):
@@ -41,27 +46,12 @@ class Artifact(NamedTuple):
     graph: bytes
 
 
-class Deployment(BaseModel):
-    """Which version answers. The pointer seals each version by the digest of its manifest, which seals the graph."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    generation: int = Field(ge=1)
-    champion: Version
-    previous: Version | None = None
-    split: dict[Version, int] = Field(default_factory=dict)
-    sha256: dict[Version, Sha256] = Field(description="Of the manifest.json of each version named here.")
-
-    def named(self) -> tuple[str, ...]:
-        """Every version that must stay available, champion first, each once."""
-        return tuple(dict.fromkeys(v for v in (self.champion, self.previous, *self.split) if v is not None))
-
-
 class Store:
     """The artifacts folder. Reading needs no write access; nothing is created before the first `publish`."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, disk: Disk | None = None) -> None:
         self.root = root
+        self._disk = disk or Disk()
 
     def versions(self) -> list[str]:
         """Published versions, oldest number first."""
@@ -93,35 +83,56 @@ class Store:
         _verify(f"{version}/{GRAPH_FILE}", graph, manifest.graph.sha256)
         return Artifact(manifest, graph)
 
-    def publish(self, artifact: Artifact) -> Path:
-        """Write a version aside, read it back, and rename it into place; returns its folder.
+    def read_beside(self, version: str, name: str) -> bytes | None:
+        """The content of another file of a version, which nothing seals; None when there is none."""
+        path = self._folder(version) / name
+        return _read_file(path) if path.exists() else None
+
+    def publish(self, artifact: Artifact, beside: Mapping[str, bytes] = NOTHING_BESIDE) -> Path:
+        """Write a version aside, with the files of `beside`, and rename it into place; returns its folder.
 
         After a crash at any point the version is there whole or not at all. Raises VersionExistsError or
         NotWritableError, and then nothing has changed.
         """
         manifest, graph = artifact
         _verify(f"the graph of {manifest.version}", graph, manifest.graph.sha256)
+        files = {**beside, MANIFEST_FILE: manifest.to_bytes(), GRAPH_FILE: graph}
         with self._writing():
             target = self._folder(manifest.version)
             if target.exists():
                 msg = f"{manifest.version} is published already; versions never change, name another"
                 raise VersionExistsError(msg)
-            for left_by_a_crash in self.root.glob(f"{ASIDE}*"):
-                shutil.rmtree(left_by_a_crash)
-            aside = Path(tempfile.mkdtemp(prefix=ASIDE, dir=self.root))
+            aside = self._aside(manifest.version)
             try:
-                aside.chmod(0o755)  # the service may run as another user than the training
-                _write_file(aside / MANIFEST_FILE, manifest.to_bytes())
-                _write_file(aside / GRAPH_FILE, graph)
-                _sync_folder(aside)
-                _verify(str(aside), _read_file(aside / GRAPH_FILE), manifest.graph.sha256)
-                Manifest.parse(_read_file(aside / MANIFEST_FILE))
-                aside.rename(target)
-            except BaseException:
-                shutil.rmtree(aside, ignore_errors=True)
+                self._disk.make_folder(aside)
+                for name, data in files.items():
+                    self._disk.write(aside / name, data)
+                    self._disk.sync(aside / name)
+                    _verify(f"{manifest.version}/{name}", _read_file(aside / name), _sha256(data))
+                self._disk.sync(aside)
+                self._disk.rename(aside, target)
+            except Exception:
+                with suppress(OSError):
+                    self._disk.remove(aside)
                 raise
-            _sync_folder(self.root)
+            self._disk.sync(self.root)
         return target
+
+    def prune(self, keep: int) -> list[str]:
+        """Remove the oldest versions beyond `keep`, but none that the deployment names; returns which.
+
+        A version is renamed before it is removed, so that none is ever seen half removed. Raises NotWritableError.
+        """
+        with self._writing():
+            current = self.current()
+            named = () if current is None else current.named()
+            removed = [v for v in self.versions()[:-keep] if v not in named]
+            for version in removed:
+                aside = self._aside(version)
+                self._disk.rename(self._folder(version), aside)
+                self._disk.remove(aside)
+            self._disk.sync(self.root)
+        return removed
 
     def check_writable(self) -> None:
         """Raise NotWritableError when `publish` could not write; writes nothing itself."""
@@ -147,53 +158,71 @@ class Store:
             msg = f"{POINTER_FILE}: {'.'.join(map(str, first['loc'])) or 'whole file'}: {first['msg']}; {REPAIR}"
             raise DamagedArtifactError(msg) from error
 
-    def seal(self, version: str) -> str | None:
-        """The digest of its manifest that the deployment has for a version; None when it does not name the version."""
-        current = self._current()
-        return None if current is None else current.sha256.get(version)
-
-    def deploy(self, version: str) -> Deployment:
-        """Point at `version`, after verifying its files, under the next generation; returns the new deployment.
-
-        Raises UnknownVersionError, DamagedArtifactError or NotWritableError, and then nothing has changed.
-        """
-        if version not in self.versions():
-            raise UnknownVersionError(self._unknown(version))
-        with self._writing():
-            current = self._current()
-            seals = {} if current is None else current.sha256
-            self.read(version, seals.get(version))
-            previous = None
-            if current is not None:
-                previous = current.champion if current.champion != version else current.previous
-            named = [version] if previous is None else [version, previous]
-            deployment = Deployment(
-                generation=1 if current is None else current.generation + 1,
-                champion=version,
-                previous=previous,
-                # sealed once, sealed for good: deploying another must not make right what was changed since
-                sha256={name: seals.get(name) or self._digest(name) for name in named},
-            )
-            self._replace_pointer(deployment)
-        return deployment
-
-    def _current(self) -> Deployment | None:
+    def current(self) -> Deployment | None:
+        """The same, or None when nothing is deployed. Raises DamagedArtifactError."""
         try:
             return self.deployment()
         except NothingDeployedError:
             return None
 
+    def seal(self, version: str) -> str | None:
+        """The digest of its manifest that the deployment has for a version; None when it does not name the version."""
+        current = self.current()
+        return None if current is None else current.sha256.get(version)
+
+    def deploy(self, version: str) -> Deployment:
+        """Promote `version` over whatever is deployed; see `point`."""
+        if version not in self.versions():  # before the folder is made for the lock
+            raise UnknownVersionError(self._unknown(version))
+        return self.point(lambda current: promoted(current, version))
+
+    def point(self, target: Callable[[Deployment | None], Target], after: int | None = None) -> Deployment:
+        """Deploy what `target` makes of the current deployment, under the next generation; returns the new one.
+
+        The files of every version that would answer are verified before. `after` is the generation that the caller
+        has seen, 0 for none: of two who saw the same, one wins, and the other gets DeploymentChangedError. Raises
+        UnknownVersionError, DamagedArtifactError, NotWritableError too; whatever is raised, nothing has changed.
+        """
+        with self._writing():
+            current = self.current()
+            generation, seals = (0, {}) if current is None else (current.generation, current.sha256)
+            if after is not None and after != generation:
+                msg = (
+                    f"generation {generation} was deployed meanwhile, expected {after}; nothing was changed, look again"
+                )
+                raise DeploymentChangedError(msg)
+            champion, previous, split, split_since = target(current)
+            for version in {champion, *split}:
+                self.read(version, seals.get(version))
+            named = [version for version in (champion, previous, *split) if version is not None]
+            deployment = Deployment(
+                generation=generation + 1,
+                champion=champion,
+                previous=previous,
+                split=dict(split),
+                split_since=split_since,
+                # sealed once, sealed for good: deploying another must not make right what was changed since
+                sha256={version: seals.get(version) or self._digest(version) for version in named},
+            )
+            self._replace_pointer(deployment)
+        return deployment
+
     def _digest(self, version: str) -> str:
-        return hashlib.sha256(_read_file(self._folder(version) / MANIFEST_FILE)).hexdigest()
+        return _sha256(_read_file(self._folder(version) / MANIFEST_FILE))
 
     def _replace_pointer(self, deployment: Deployment) -> None:
         data = orjson.dumps(deployment.model_dump(), option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
-        aside = self.root / f".{POINTER_FILE}"  # under the lock, so one name is enough
-        with suppress(FileNotFoundError):
-            aside.unlink()
-        _write_file(aside, data)
-        aside.replace(self.root / POINTER_FILE)
-        _sync_folder(self.root)
+        aside = self._aside(POINTER_FILE)
+        self._disk.write(aside, data)
+        self._disk.sync(aside)
+        self._disk.rename(aside, self.root / POINTER_FILE)
+        self._disk.sync(self.root)
+
+    def _aside(self, name: str) -> Path:
+        """A path of that name for what is not whole yet; what a crash left there, or at another, is removed."""
+        for left_by_a_crash in self.root.glob(f"{ASIDE}*"):
+            self._disk.remove(left_by_a_crash)
+        return self.root / f"{ASIDE}{name}"
 
     def _folder(self, version: str) -> Path:
         if not is_version(version):
@@ -208,7 +237,7 @@ class Store:
     def _writing(self) -> Iterator[None]:
         """One writer at a time; the kernel frees the lock when its holder dies. Raises NotWritableError."""
         try:
-            self.root.mkdir(parents=True, exist_ok=True)
+            self._make_root()
             with (self.root / ".lock").open("ab") as handle:
                 fcntl.flock(handle, fcntl.LOCK_EX)
                 yield
@@ -216,9 +245,20 @@ class Store:
             msg = f"{self.root} cannot be written: {error.strerror}"
             raise NotWritableError(msg) from error
 
+    def _make_root(self) -> None:
+        missing = [path for path in (self.root, *self.root.parents) if not path.exists()]
+        for path in reversed(missing):
+            with suppress(FileExistsError):  # another writer was faster
+                self._disk.make_folder(path)
+            self._disk.sync(path.parent)
+
+
+def _sha256(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
 
 def _verify(what: str, data: bytes, expected: str) -> None:
-    observed = hashlib.sha256(data).hexdigest()
+    observed = _sha256(data)
     if observed != expected:
         msg = f"observed sha256 {observed} of {what} ({len(data):,} bytes) does not match expected {expected}"
         raise DamagedArtifactError(msg)
@@ -230,19 +270,3 @@ def _read_file(path: Path) -> bytes:
     except OSError as error:
         msg = f"{path.parent.name}/{path.name} cannot be read: {error.strerror}"
         raise DamagedArtifactError(msg) from error
-
-
-def _write_file(path: Path, data: bytes) -> None:
-    with path.open("xb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-        os.fchmod(file.fileno(), 0o644)
-
-
-def _sync_folder(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

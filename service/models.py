@@ -5,11 +5,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from pricing.deployment import Deployment
 from pricing.errors import AppraiserError, NothingDeployedError
 from pricing.house import Matrix
 from pricing.manifest import Manifest
 from pricing.predictor import Predictor, load
-from pricing.store import Deployment, Store
+from pricing.store import Store
 from service.errors import NotReadyError
 
 logger = logging.getLogger(__name__)

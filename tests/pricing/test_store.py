@@ -11,6 +11,7 @@ from pathlib import Path
 import orjson
 import pytest
 
+from pricing.deployment import Deployment
 from pricing.errors import (
     ArtifactError,
     DamagedArtifactError,
@@ -21,7 +22,7 @@ from pricing.errors import (
 )
 from pricing.manifest import VERSION_PATTERN
 from pricing.predictor import load
-from pricing.store import Artifact, Deployment, Store
+from pricing.store import Artifact, Store
 
 
 def named(artifact: Artifact, version: str) -> Artifact:
@@ -371,7 +372,7 @@ def test_a_folder_that_cannot_be_read_is_told(tmp_path: Path) -> None:
 
 
 def test_what_a_killed_publish_left_is_removed_by_the_next(store: Store, published: Artifact) -> None:
-    left = store.root / ".publishing-killed"
+    left = store.root / ".aside-v1.1.0"
     left.mkdir()
     (left / "model.onnx").write_bytes(b"half")
     manifest = published.manifest.model_copy(update={"version": "v1.1.0"})
