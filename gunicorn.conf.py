@@ -2,10 +2,12 @@
 
 import logging
 import os
+import sys
 from pathlib import Path
 from typing import Any
 
 from service.settings import read_settings
+from service.slots import RunFolder
 
 
 def usable_cpus(cgroup: Path = Path("/sys/fs/cgroup")) -> int:
@@ -46,6 +48,14 @@ worker_tmp_dir = "/dev/shm"  # noqa: S108 -- memory, private to gunicorn, and na
 
 # A socket for remote control that nobody here uses.
 control_socket_disable = True
+
+
+def on_starting(_server: Any) -> None:  # noqa: ANN401 -- gunicorn's hook, untyped
+    """Hold the run folder for as long as this master or one of its workers lives."""
+    try:
+        RunFolder(settings.run).hold()
+    except OSError as error:
+        sys.exit(f"APPRAISER_RUN={str(settings.run)!r}: the folder cannot be written: {error.strerror}")
 
 
 def post_fork(server: Any, worker: Any) -> None:  # noqa: ANN401, ARG001 -- gunicorn's hook, untyped

@@ -5,7 +5,7 @@ Nothing here touches a file: `Store` reads and writes the pointer, and seals the
 
 from collections.abc import Iterable, Mapping
 from hashlib import blake2b
-from typing import Annotated, Final, NamedTuple, Self
+from typing import Annotated, Final, Literal, NamedTuple, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -14,6 +14,7 @@ from pricing.manifest import Sha256, Version
 
 BUCKETS: Final = 100  # one for each percent
 
+Role = Literal["champion", "challenger", "previous"]
 Bound = Annotated[int, Field(ge=0, le=BUCKETS)]
 Ranges = tuple[tuple[Bound, Bound], ...]
 
@@ -56,7 +57,13 @@ class Deployment(BaseModel):
 
     def named(self) -> tuple[str, ...]:
         """Every version that must stay available, champion first, each once."""
-        return tuple(dict.fromkeys(v for v in (self.champion, *self.split, self.previous) if v is not None))
+        return tuple(dict.fromkeys(v for v in (self.champion, self.previous, *self.split) if v is not None))
+
+    def role(self, version: str) -> Role:
+        """What a version that is named here is here for."""
+        if version == self.champion:
+            return "champion"
+        return "challenger" if version in self.split else "previous"
 
     @property
     def arms(self) -> dict[str, int]:

@@ -158,6 +158,14 @@ class Store:
             msg = f"{POINTER_FILE}: {'.'.join(map(str, first['loc'])) or 'whole file'}: {first['msg']}; {REPAIR}"
             raise DamagedArtifactError(msg) from error
 
+    def stamp(self) -> tuple[int, int, int] | None:
+        """What is another whenever another deployment is there; None when there is none. Costs one `stat`."""
+        try:
+            found = (self.root / POINTER_FILE).stat()
+        except OSError:
+            return None
+        return found.st_ino, found.st_mtime_ns, found.st_size
+
     def current(self) -> Deployment | None:
         """The same, or None when nothing is deployed. Raises DamagedArtifactError."""
         try:
@@ -231,7 +239,7 @@ class Store:
         return self.root / version
 
     def _unknown(self, version: str) -> str:
-        return f"there is no {version} in {self.root}; published: {', '.join(self.versions()) or 'nothing'}"
+        return f"there is no {version}; published: {', '.join(self.versions()) or 'nothing'}"
 
     @contextmanager
     def _writing(self) -> Iterator[None]:

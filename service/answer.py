@@ -1,7 +1,7 @@
 """From the bytes of a request to the bytes of its answer, without any framework: the path of every prediction."""
 
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 from urllib.parse import parse_qsl
 
 import numpy as np
@@ -9,13 +9,16 @@ from pydantic import ValidationError
 
 from pricing.house import House, Matrix, decimal, to_matrix
 from pricing.predictor import Prediction
-from service.contract import Houses, Options
+from service.cache import Cache
+from service.contract import Choice, Houses, Options
 from service.errors import BodyTooLargeError, InvalidRequestError, NotJsonError, refusal
 from service.models import Models, ServedModel
 from service.reply import Reply, json_reply
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+
+ChoiceT = TypeVar("ChoiceT", bound=Choice)
 
 DEFAULT_OPTIONS: Final = Options()
 BODY: Final = "body"
@@ -33,16 +36,28 @@ class Request(NamedTuple):
     path: str
     query: str
     content_type: str
+    client_id: str
     body: bytes
+
+    @property
+    def client(self) -> bytes:
+        """Who asks, for the arm of a split: without a name, equal requests are on the same arm."""
+        return self.client_id.encode("latin-1") or self.body
 
 
 class Answerer:
     """Answers predictions; made once by the composition root."""
 
     def __init__(
-        self, models: Models, batch: type[Houses], max_body_bytes: int, clock: "Callable[[], datetime]" = utc_now
+        self,
+        models: Models,
+        cache: Cache,
+        batch: type[Houses],
+        max_body_bytes: int,
+        clock: "Callable[[], datetime]" = utc_now,
     ) -> None:
         self._models = models
+        self._cache = cache
         self._clock = clock
         self._batch = batch
         self.max_body_bytes: Final = max_body_bytes
@@ -63,15 +78,16 @@ class Answerer:
     def _predict(self, request: Request) -> Reply:
         options = parse_options(request.query)
         house = parse_house(request.body)
-        model = self._models.champion()
+        model = self._models.serving().choose(options.model_version, request.client)
         houses = to_matrix([house])
-        prediction = model.predictor.predict(houses, options.confidence)
-        return json_reply(200, render(model, houses, prediction, self._clock())[0])
+        prediction, hit = self._cache.predict(model, houses, options.confidence)
+        answers = render(model, houses, prediction, self._clock())
+        return json_reply(200, answers[0], (("X-Cache", "hit" if hit else "miss"),))
 
     def _predict_batch(self, request: Request) -> Reply:
         options = parse_options(request.query)
         batch = parse_houses(self._batch, request.body)
-        model = self._models.champion()
+        model = self._models.serving().choose(options.model_version, request.client)
         houses = to_matrix(batch)
         prediction = model.predictor.predict(houses, options.confidence)
         answers = render(model, houses, prediction, self._clock())
@@ -90,10 +106,13 @@ class Answerer:
 
 def parse_options(query: str) -> Options:
     """Raises InvalidRequestError with `loc` ["query", name]."""
-    if not query:
-        return DEFAULT_OPTIONS
+    return parse_query(Options, query) if query else DEFAULT_OPTIONS
+
+
+def parse_query(options: type[ChoiceT], query: str) -> ChoiceT:
+    """Raises InvalidRequestError with `loc` ["query", name]."""
     try:
-        return Options.model_validate(dict(parse_qsl(query, keep_blank_values=True)))
+        return options.model_validate(dict(parse_qsl(query, keep_blank_values=True)))
     except ValidationError as error:
         raise InvalidRequestError(QUERY, error) from error
 

@@ -8,18 +8,35 @@ from pathlib import Path
 from typing import Any, Final
 
 from flask import Blueprint, Flask, Response, render_template, request
+from pydantic import BaseModel
 from werkzeug.exceptions import HTTPException
 
+from pricing.manifest import Metrics
 from pricing.store import Store
-from service.answer import Answerer, utc_now
-from service.contract import Health, Live, ModelInfo, batch_of
-from service.errors import refusal
+from service.answer import Answerer, parse_query, utc_now
+from service.cache import Cache
+from service.contract import (
+    CHAMPION,
+    DEFAULT_LEVEL,
+    Choice,
+    HeadlineMetrics,
+    Health,
+    Live,
+    ModelInfo,
+    ModelList,
+    ModelSummary,
+    Unready,
+    batch_of,
+)
+from service.errors import NotReadyError, refusal
 from service.limits import Limits
 from service.middleware import PredictionMiddleware, request_of
-from service.models import Models, ServedModel
+from service.models import Models, ServedModel, Serving
 from service.openapi import document
 from service.reply import JSON_TYPE, Reply, json_reply
 from service.settings import Settings, read_settings
+from service.slots import RunFolder
+from service.watcher import Watcher
 
 SENTENCES: Final[Mapping[int, str]] = {
     HTTPStatus.NOT_FOUND: "There is nothing at this path; /docs lists what there is.",
@@ -40,9 +57,9 @@ def create_app(
     settings = settings or read_settings()
     if models is None:
         models = Models(Store(settings.artifacts))
-        models.load()
+        Watcher(models, RunFolder(settings.run)).start()
     batch = batch_of(settings.max_batch_rows)
-    answerer = Answerer(models, batch, settings.max_body_bytes, clock)
+    answerer = Answerer(models, Cache(settings.cache_size), batch, settings.max_body_bytes, clock)
 
     app = Application("service", static_folder=None)
     # Both would be answered in HTML: OPTIONS with an empty page, two slashes in a row with a redirect.
@@ -87,12 +104,25 @@ def model_views(models: Models) -> Blueprint:
     @views.get("/health")
     @views.get("/health/ready")
     def ready() -> Response:
-        model = models.champion()
-        return _json(Health(status="ready", version=model.manifest.version, generation=model.generation))
+        refused = list(models.refused) or None
+        try:
+            serving = models.serving()
+        except NotReadyError as error:
+            return _json(Unready(detail=str(error), refused=refused), HTTPStatus.SERVICE_UNAVAILABLE)
+        deployment = serving.deployment
+        return _json(
+            Health(status="ready", version=deployment.champion, generation=deployment.generation, refused=refused)
+        )
+
+    @views.get("/models")
+    def in_service() -> Response:
+        return _json(summarize(models.serving()))
 
     @views.get("/model/info")
     def info() -> Response:
-        return _json(describe(models.champion()))
+        asked = parse_query(Choice, request.query_string.decode("latin-1")).model_version
+        serving = models.serving()
+        return _json(describe(serving.choose(asked or CHAMPION, b""), serving.deployment.generation))
 
     return views
 
@@ -114,12 +144,29 @@ def documentation_views(openapi: dict[str, Any]) -> Blueprint:
     return views
 
 
-def describe(model: ServedModel) -> ModelInfo:
+def summarize(serving: Serving) -> ModelList:
+    """What /models says."""
+    deployment, arms = serving.deployment, serving.deployment.arms
+    models = [
+        ModelSummary(
+            version=version,
+            role=deployment.role(version),
+            weight=arms.get(version, 0),
+            family=model.manifest.family,
+            trained_at=model.manifest.created_at,
+            metrics=_headline(model.manifest.metrics),
+        )
+        for version, model in serving.models.items()
+    ]
+    return ModelList(generation=deployment.generation, models=models)
+
+
+def describe(model: ServedModel, generation: int) -> ModelInfo:
     """What /model/info says of a version."""
     manifest = model.manifest
     return ModelInfo(
         version=manifest.version,
-        generation=model.generation,
+        generation=generation,
         family=manifest.family,
         trained_at=manifest.created_at,
         features=manifest.features,
@@ -143,8 +190,13 @@ def _swagger_ui() -> Path:
     return Path(found.origin).parent / "templates" / "swagger"
 
 
-def _json(content: Health | Live | ModelInfo) -> Response:
-    return Response(content.model_dump_json(), mimetype=JSON_TYPE)
+def _headline(metrics: Metrics) -> HeadlineMetrics:
+    coverage = next(found.coverage for found in metrics.intervals if found.level == DEFAULT_LEVEL)
+    return HeadlineMetrics(test_rows=metrics.test.rows, mape=metrics.test.mape, r2=metrics.test.r2, coverage=coverage)
+
+
+def _json(content: BaseModel, status: int = HTTPStatus.OK) -> Response:
+    return Response(content.model_dump_json(exclude_defaults=True), status, mimetype=JSON_TYPE)
 
 
 def _response(reply: Reply) -> Response:

@@ -3,14 +3,16 @@
 Answers of the prediction routes are written by hand for speed; the tests hold them against these models.
 """
 
-from typing import Annotated, Literal, cast
+from typing import Annotated, Final, Literal, cast
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, create_model
 
+from pricing.deployment import Role
 from pricing.house import House
 from pricing.manifest import (
     HIGHEST_LEVEL,
     LOWEST_LEVEL,
+    VERSION_PATTERN,
     Data,
     Feature,
     Metrics,
@@ -21,18 +23,29 @@ from pricing.manifest import (
 )
 
 DEFAULT_LEVEL = 0.9
+CHAMPION: Final = "champion"
 
 Dollars = Annotated[float, Field(ge=0, description="US dollars, rounded to cents.")]
 Level = Annotated[float, Field(ge=LOWEST_LEVEL, le=HIGHEST_LEVEL)]
+
+Asked = Annotated[str, Field(pattern=f"^champion$|{VERSION_PATTERN}", examples=["v1.0.0", CHAMPION])]
 
 EXAMPLE_HOUSE = {name: field.examples[0] for name, field in House.model_fields.items() if field.examples}
 _LARGER_HOUSE = EXAMPLE_HOUSE | {"square_feet": 2500, "bedrooms": 4, "bathrooms": 3}
 
 
-class Options(BaseModel):
-    """The query of both prediction routes; a parameter that is not known is ignored."""
+class Choice(BaseModel):
+    """The query of what can be asked of one version; a parameter that is not known is ignored."""
 
     model_config = ConfigDict(frozen=True, allow_inf_nan=False)
+
+    model_version: Asked | None = Field(
+        default=None, description="Version that shall answer, or `champion`; else the split decides."
+    )
+
+
+class Options(Choice):
+    """The query of both prediction routes."""
 
     confidence: Level = Field(
         default=DEFAULT_LEVEL,
@@ -123,16 +136,59 @@ class Live(_Answer):
     status: Literal["live"]
 
 
+class Refused(_Answer):
+    """Why this worker does not serve what is deployed."""
+
+    generation: int | None = Field(default=None, description="Of the deployment; null when it cannot be read.")
+    version: Version | None = None
+    reason: str
+
+
 class Health(_Answer):
     """The worker can predict."""
 
     status: Literal["ready"]
+    version: Version = Field(description="The champion.")
+    generation: int = Field(description="Number of the deployment that is served; it only grows.")
+    refused: list[Refused] | None = Field(default=None, description="Only there when a version was refused.")
+
+
+class Unready(_Answer):
+    """The worker cannot predict."""
+
+    detail: str = Field(description="One sentence.")
+    refused: list[Refused] | None = Field(default=None, description="Only there when a version was refused.")
+
+
+class HeadlineMetrics(_Answer):
+    """Of the test rows, through the ONNX graph."""
+
+    test_rows: int
+    mape: float = Field(description="Mean absolute percentage error as a share: 0.22 is 22 %.")
+    r2: float
+    coverage: float = Field(description="Share of the test prices within their interval at level 0.9.")
+
+
+class ModelSummary(_Answer):
+    """One version in service."""
+
     version: Version
-    generation: int = Field(description="Number of the deployment; it only grows.")
+    role: Role
+    weight: int = Field(description="Percent of the clients who ask for no version.")
+    family: str
+    trained_at: AwareDatetime
+    metrics: HeadlineMetrics
+
+
+class ModelList(_Answer):
+    """The versions in service, champion first."""
+
+    generation: int
+    models: list[ModelSummary]
 
 
 class ModelInfo(_Answer):
-    """How the version that answers was made, and what it promises."""
+    """How a version was made, and what it promises."""
 
     version: Version
     generation: int

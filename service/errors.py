@@ -2,6 +2,7 @@
 
 RequestError
 ├── InvalidRequestError    422  the body or a query parameter is not what the contract says
+├── NotInServiceError      404  the version that was asked for is not loaded
 ├── BodyTooLargeError      413
 ├── NotJsonError           415
 └── NotReadyError          503  this worker has no model
@@ -37,6 +38,10 @@ class InvalidRequestError(RequestError):
         ]
 
 
+class NotInServiceError(RequestError):
+    """The version that was asked for is not loaded; the text lists those that are."""
+
+
 class BodyTooLargeError(RequestError):
     """The body is larger than the setting allows."""
 
@@ -50,6 +55,7 @@ class NotReadyError(RequestError):
 
 
 STATUS: Final[Mapping[type[RequestError], int]] = {
+    NotInServiceError: 404,
     BodyTooLargeError: 413,
     NotJsonError: 415,
     NotReadyError: 503,

@@ -32,7 +32,11 @@ class PredictionMiddleware:
 def request_of(environ: "WSGIEnvironment", path: str, max_body_bytes: int) -> Request:
     """Read the request; of a body that is too long, only as much as shows that it is."""
     return Request(
-        path, environ.get("QUERY_STRING", ""), environ.get("CONTENT_TYPE", ""), _body(environ, max_body_bytes)
+        path,
+        environ.get("QUERY_STRING", ""),
+        environ.get("CONTENT_TYPE", ""),
+        environ.get("HTTP_X_CLIENT_ID", ""),
+        _body(environ, max_body_bytes),
     )
 
 

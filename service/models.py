@@ -1,82 +1,153 @@
-"""Which model answers in this worker."""
+"""Which models answer in this worker, and which one answers whom."""
 
 import logging
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
-from pricing.deployment import Deployment
+from pricing.deployment import Deployment, bucket_of
 from pricing.errors import AppraiserError, NothingDeployedError
 from pricing.house import Matrix
 from pricing.manifest import Manifest
 from pricing.predictor import Predictor, load
 from pricing.store import Store
-from service.errors import NotReadyError
+from service.contract import CHAMPION, Refused
+from service.errors import NotInServiceError, NotReadyError
+
+NOTHING_LOADED = "No model has been loaded yet."
+NOTHING_DEPLOYED = "No model is deployed: run `appraiser train` or `appraiser promote VERSION`."
+UNREADABLE = (
+    "The deployment cannot be read; /health/ready has the reason. "
+    "Remove deployment.json from the artifacts and run `appraiser promote VERSION`."
+)
+UNUSABLE = (
+    "The deployed model cannot be used; /health/ready has the reason. "
+    "Run `appraiser promote VERSION` with another version."
+)
+
+NOT_YET = object()
 
 logger = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class ServedModel:
     """A verified version in memory. A request takes it once, so that its price and its version belong together."""
 
-    generation: int
+    digest: str
+    """Of the manifest, which seals the graph: equal digests give equal answers."""
     manifest: Manifest
     predictor: Predictor
     trained_from: Matrix
     trained_to: Matrix
 
     @classmethod
-    def of(cls, generation: int, manifest: Manifest, predictor: Predictor) -> "ServedModel":
+    def of(cls, digest: str, manifest: Manifest, predictor: Predictor) -> "ServedModel":
         """Training ranges become float32 rows of shape (5,), as the houses that they are compared with."""
         lowest = np.array([feature.trained_from for feature in manifest.features], dtype=np.float32)
         highest = np.array([feature.trained_to for feature in manifest.features], dtype=np.float32)
-        return cls(generation, manifest, predictor, lowest, highest)
+        return cls(digest, manifest, predictor, lowest, highest)
+
+
+class Serving:
+    """A deployment in memory: its models, and who gets which. Never changed, only replaced as a whole."""
+
+    def __init__(self, deployment: Deployment, models: Mapping[str, ServedModel]) -> None:
+        self.deployment = deployment
+        self.models = models
+        self.champion = models[deployment.champion]
+        self._buckets = [models[version] for version in deployment.buckets()] if deployment.split else None
+
+    def choose(self, version: str | None, client: bytes) -> ServedModel:
+        """Return the version that was asked for, or else that of the client's arm. Raises NotInServiceError."""
+        if version is None:
+            if self._buckets is None or self.deployment.split_since is None:
+                return self.champion
+            return self._buckets[bucket_of(client, self.deployment.split_since)]
+        if version == CHAMPION:
+            return self.champion
+        try:
+            return self.models[version]
+        except KeyError:
+            msg = f"This version is not in service; in service are {', '.join(self.models)} (/models has more)."
+            raise NotInServiceError(msg) from None
 
 
 class Models:
-    """The model in service, or the reason why there is none."""
+    """What is in service, or the reason why there is nothing."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        self._champion: ServedModel | None = None
-        self._reason = "No model has been loaded yet."
+        self._serving: Serving | None = None
+        self._reason = NOTHING_LOADED
+        self._seen: object = NOT_YET
+        self.generation = 0
+        """Of the deployment that is served whole; 0 when there is none, or only a part of it."""
+        self.refused: tuple[Refused, ...] = ()
+        """What could not be served of the last deployment, and of earlier ones that kept the champion of today."""
 
-    def champion(self) -> ServedModel:
-        """Return the model that answers. Raises NotReadyError with a sentence that says what to do."""
-        if self._champion is None:
+    def serving(self) -> Serving:
+        """Return what answers. Raises NotReadyError with a sentence that says what to do."""
+        if self._serving is None:
             raise NotReadyError(self._reason)
-        return self._champion
+        return self._serving
+
+    def follow(self) -> bool:
+        """Load what is deployed when that has changed since the last look; returns whether it had. Never raises."""
+        seen = self._store.stamp()
+        if seen == self._seen:
+            return False
+        self._seen = seen
+        self.load()
+        return True
 
     def load(self) -> None:
-        """Load what is deployed: the champion, else the previous one.
+        """Load what is deployed: all of it, or go on with what is served, or start with what there is.
 
         Never raises: a worker that dies while it boots takes the service down; one without a model can say so.
         """
         try:
             deployment = self._store.deployment()
-        except NothingDeployedError:
-            self._reason = "No model is deployed: run `appraiser train` or `appraiser promote VERSION`, then restart."
+        except NothingDeployedError as error:
+            self._reason = NOTHING_DEPLOYED
+            self.refused = (Refused(reason=str(error)),) if self._serving else ()
         except AppraiserError as error:
-            self._reason = (
-                "The deployment cannot be read; the log has the reason. "
-                "Remove deployment.json from the artifacts, run `appraiser promote VERSION`, then restart."
-            )
-            logger.error("the deployment cannot be read: %s", error)  # noqa: TRY400 -- the sentence says it all
+            self._reason = UNREADABLE
+            self.refused = (Refused(reason=str(error)),)
         else:
-            self._load_first_good(deployment)
+            self._take(deployment)
 
-    def _load_first_good(self, deployment: Deployment) -> None:
-        for version in filter(None, (deployment.champion, deployment.previous)):
+    def _take(self, deployment: Deployment) -> None:
+        models, refused = self._load_all(deployment)
+        former, self._reason = self._serving, UNUSABLE
+        serving = former
+        if {deployment.champion, *deployment.split} <= models.keys():
+            serving = Serving(deployment, models)
+            self.generation = deployment.generation
+        elif former is None and models:  # at boot, with nothing to go on with: champion, previous or arm, who is left
+            left = deployment.model_copy(update={"champion": next(iter(models)), "split": {}})
+            serving = Serving(left, models)
+        goes_on = former is not None and serving is not None and serving.champion is former.champion
+        self.refused = refused or (self.refused if goes_on else ())
+        self._serving = serving  # the swap
+
+    def _load_all(self, deployment: Deployment) -> tuple[dict[str, ServedModel], tuple[Refused, ...]]:
+        held = {} if self._serving is None else {model.digest: model for model in self._serving.models.values()}
+        models: dict[str, ServedModel] = {}
+        refused: list[Refused] = []
+        for version in deployment.named():
+            digest = deployment.sha256[version]
             try:
-                artifact = self._store.read(version, deployment.sha256.get(version))
-                self._champion = ServedModel.of(deployment.generation, artifact.manifest, load(artifact))
-            except (AppraiserError, OSError) as error:
-                logger.error("refused %s: %s", version, error)  # noqa: TRY400 -- the sentence says it all
-            else:
-                logger.info("serving %s, generation %d", version, deployment.generation)
-                return
-        self._reason = (
-            "The deployed model cannot be used: its files failed verification; the log has the reason. "
-            "Run `appraiser promote VERSION` with another version, then restart."
-        )
+                models[version] = held.get(digest) or self._load(version, digest)
+            except AppraiserError as error:
+                refused.append(Refused(generation=deployment.generation, version=version, reason=str(error)))
+            except Exception:  # whatever nobody foresaw costs this version, not the worker
+                logger.exception("loading %s failed", version)
+                reason = "loading it failed as nobody foresaw; the log has the reason"
+                refused.append(Refused(generation=deployment.generation, version=version, reason=reason))
+        return models, tuple(refused)
+
+    def _load(self, version: str, digest: str) -> ServedModel:
+        artifact = self._store.read(version, digest)
+        return ServedModel.of(digest, artifact.manifest, load(artifact))

@@ -10,14 +10,17 @@ from pydantic.json_schema import models_json_schema
 from pricing.house import House
 from service.contract import (
     EXAMPLE_HOUSE,
+    Choice,
     Health,
     Houses,
     Live,
     ModelInfo,
+    ModelList,
     Options,
     Prediction,
     Predictions,
     Problem,
+    Unready,
     ValidationProblems,
 )
 from service.reply import JSON_TYPE
@@ -49,10 +52,11 @@ def document(batch: type[Houses]) -> dict[str, Any]:
         "paths": {
             "/predict": {"post": _prediction("predict", "Price one house", House, Prediction, _ONE)},
             "/predict/batch": {"post": _prediction("predict_batch", "Price many houses", batch, Predictions, _MANY)},
-            "/model/info": {"get": _read("model_info", "How the version that answers was made", ModelInfo, _UNREADY)},
-            "/health": {"get": _read("health", "The same as /health/ready", Health, _UNREADY)},
-            "/health/ready": {"get": _read("health_ready", "Whether this worker can predict", Health, _UNREADY)},
-            "/health/live": {"get": _read("health_live", "Whether this process answers", Live, ())},
+            "/models": {"get": _read("models", "The versions in service", ModelList, _problems(_UNREADY))},
+            "/model/info": {"get": _info()},
+            "/health": {"get": _read("health", "The same as /health/ready", Health, _UNHEALTHY)},
+            "/health/ready": {"get": _read("health_ready", "Whether this worker can predict", Health, _UNHEALTHY)},
+            "/health/live": {"get": _read("health_live", "Whether this process answers", Live, {})},
         },
         "components": {"schemas": _schemas(batch)},
     }
@@ -65,6 +69,7 @@ _MANY: Final = (
 )
 _UNREADY: Final = (HTTPStatus.INTERNAL_SERVER_ERROR, HTTPStatus.SERVICE_UNAVAILABLE)
 _REFUSALS: Final = (
+    HTTPStatus.NOT_FOUND,
     HTTPStatus.REQUEST_TIMEOUT,
     HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
     HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
@@ -72,6 +77,7 @@ _REFUSALS: Final = (
     HTTPStatus.SERVICE_UNAVAILABLE,
 )
 _MEANINGS: Final[Mapping[HTTPStatus, str]] = {
+    HTTPStatus.NOT_FOUND: "The version that was asked for is not in service.",
     HTTPStatus.REQUEST_TIMEOUT: "The body did not arrive in time.",
     HTTPStatus.REQUEST_ENTITY_TOO_LARGE: "The body is larger than the service accepts.",
     HTTPStatus.UNSUPPORTED_MEDIA_TYPE: "The content type is not JSON.",
@@ -89,27 +95,33 @@ def _prediction(
         "operationId": name,
         "summary": summary,
         "tags": ["predictions"],
-        "parameters": _query_parameters(),
+        "parameters": [*_query_parameters(Options), _CLIENT_ID],
         "requestBody": {"required": True, "content": {JSON_TYPE: {"schema": _reference(body), "examples": named}}},
         "responses": {
             "200": _reply("The answer.", answer, reply),
-            "422": _reply("The body or the query is not valid.", ValidationProblems, _EXAMPLE_PROBLEMS),
+            **_INVALID,
             **_problems(_REFUSALS),
         },
     }
 
 
-def _read(name: str, summary: str, answer: type[BaseModel], problems: tuple[HTTPStatus, ...]) -> dict[str, Any]:
+def _read(name: str, summary: str, answer: type[BaseModel], problems: dict[str, Any]) -> dict[str, Any]:
     return {
         "operationId": name,
         "summary": summary,
         "tags": ["service"],
-        "responses": {"200": _reply("The answer.", answer), **_problems(problems)},
+        "responses": {"200": _reply("The answer.", answer), **problems},
     }
 
 
-def _query_parameters() -> list[dict[str, Any]]:
-    properties = Options.model_json_schema()["properties"]
+def _info() -> dict[str, Any]:
+    problems = _problems((HTTPStatus.NOT_FOUND, *_UNREADY)) | _INVALID
+    operation = _read("model_info", "How a version was made; without a name, the champion", ModelInfo, problems)
+    return operation | {"parameters": _query_parameters(Choice)}
+
+
+def _query_parameters(options: type[Choice]) -> list[dict[str, Any]]:
+    properties = options.model_json_schema()["properties"]
     return [
         {"name": name, "in": "query", "required": False, "description": schema.pop("description"), "schema": schema}
         for name, schema in properties.items()
@@ -131,9 +143,33 @@ def _reference(model: type[BaseModel]) -> dict[str, str]:
     return {"$ref": REFERENCE.format(model=model.__name__)}
 
 
+_CLIENT_ID: Final = {
+    "name": "X-Client-Id",
+    "in": "header",
+    "required": False,
+    "description": "Who asks, in your own words: of a split, the same client is always on the same arm.",
+    "schema": {"type": "string"},
+}
+_INVALID: Final = {"422": _reply("The body or the query is not valid.", ValidationProblems, _EXAMPLE_PROBLEMS)}
+_UNHEALTHY: Final = {
+    **_problems((HTTPStatus.INTERNAL_SERVER_ERROR,)),
+    "503": _reply(_MEANINGS[HTTPStatus.SERVICE_UNAVAILABLE], Unready),
+}
+
+
 def _schemas(batch: type[Houses]) -> dict[str, Any]:
     requests: list[type[BaseModel]] = [House, batch]
-    answers: list[type[BaseModel]] = [Prediction, Predictions, Problem, ValidationProblems, Live, Health, ModelInfo]
+    answers: list[type[BaseModel]] = [
+        Prediction,
+        Predictions,
+        Problem,
+        ValidationProblems,
+        Live,
+        Health,
+        Unready,
+        ModelInfo,
+        ModelList,
+    ]
     _, definitions = models_json_schema(
         [(model, "validation") for model in requests] + [(model, "serialization") for model in answers],
         ref_template=REFERENCE,

@@ -23,6 +23,15 @@ class Settings(BaseSettings):
         default=Path("artifacts"),
         description="Folder of the published versions and the deployment; the service only reads it.",
     )
+    run: Path = Field(
+        default=Path("run"),
+        description="Folder in which workers say what they serve; on their host, shared with who promotes.",
+    )
+    cache_size: int = Field(
+        default=1_000,
+        ge=0,
+        description="Entries of the cache of single predictions in each worker, about 600 bytes each; 0 turns it off.",
+    )
     worker: Literal["service.worker.AppraiserWorker", "gthread", "sync"] = Field(
         default=OUR_WORKER, description="Worker class of gunicorn. The stock ones have no deadline for slow clients."
     )

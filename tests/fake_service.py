@@ -8,16 +8,18 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
+from pricing.deployment import Deployment
 from pricing.manifest import Calibration, Manifest
 from pricing.predictor import Predictor, Runs
 from pricing.store import Store
 from service.app import Application, create_app
-from service.models import Models, ServedModel
+from service.models import Models, ServedModel, Serving
 from service.settings import Settings
 from tests.fakes import SPREAD, ThousandDollarsASquareFoot
 
 NOW: Final = datetime(2024, 1, 1, 12, tzinfo=UTC)
 GENERATION: Final = 7
+DIGEST: Final = "0" * 64
 RATIOS: Final = {0.5: 1.25, 0.9: 2.0, 0.91: 2.5, 0.99: 4.0}
 TRAINED: Final = {
     "square_feet": (500.0, 5000.0),
@@ -43,7 +45,9 @@ class Always(Models):
 
     def __init__(self, model: ServedModel) -> None:
         super().__init__(NO_STORE)
-        self._champion = model
+        version = model.manifest.version
+        deployment = Deployment(generation=GENERATION, champion=version, sha256={version: model.digest})
+        self._serving = Serving(deployment, {version: model})
 
 
 class Broken(Models):
@@ -52,7 +56,7 @@ class Broken(Models):
     def __init__(self) -> None:
         super().__init__(NO_STORE)
 
-    def champion(self) -> ServedModel:
+    def serving(self) -> Serving:
         raise RuntimeError(INSIDE)
 
 
@@ -69,7 +73,7 @@ def fake_model(manifest: Manifest, graph: Runs) -> ServedModel:
         for feature in manifest.features
     ]
     changed = manifest.model_copy(update={"version": "v1.2.3", "features": tuple(features)})
-    return ServedModel.of(GENERATION, changed, Predictor(graph, calibration()))
+    return ServedModel.of(DIGEST, changed, Predictor(graph, calibration()))
 
 
 def fake_app(manifest: Manifest, graph: Runs | None = None, settings: Settings = DEFAULTS) -> Application:

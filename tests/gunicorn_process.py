@@ -42,6 +42,7 @@ class GunicornProcess:
     process: subprocess.Popen[bytes]
     port: int
     log_path: Path
+    run: Path  # the run folder, unless `env` names another
     lifeline: socket.socket  # every process of gunicorn holds its other end
 
     @property
@@ -112,7 +113,7 @@ def _started(command: list[str], cwd: Path, env: Mapping[str, str], folder: Path
         process = subprocess.Popen(
             [*command, "--config", str(configuration), "--bind", f"fd://{listener.fileno()}"],
             cwd=cwd,
-            env={**os.environ, "PYTHONPATH": str(ROOT), **env},
+            env={**os.environ, "PYTHONPATH": str(ROOT), "APPRAISER_RUN": str(folder / "run"), **env},
             stdout=log,
             stderr=log,
             pass_fds=[listener.fileno(), theirs.fileno()],
@@ -122,7 +123,7 @@ def _started(command: list[str], cwd: Path, env: Mapping[str, str], folder: Path
         listener.close()
         try:
             _await_workers(lifeline, folder / "log")
-            yield GunicornProcess(process, port, folder / "log", lifeline)
+            yield GunicornProcess(process, port, folder / "log", folder / "run", lifeline)
         finally:
             with suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)

@@ -13,7 +13,7 @@ import orjson
 import pytest
 from click.testing import CliRunner, Result
 
-from cli import main
+from cli import UNCONFIRMED, main
 from pricing.store import Artifact, Store
 from tests.gunicorn_process import ROOT
 from train.data import COLUMNS
@@ -27,7 +27,8 @@ Run = Callable[..., Result]
 
 
 def invoke(artifacts: Path, *arguments: str | Path) -> Result:
-    return CliRunner().invoke(main, ["--artifacts", str(artifacts), *map(str, arguments)])
+    places = ["--artifacts", str(artifacts), "--run", str(artifacts.with_name("run"))]
+    return CliRunner().invoke(main, [*places, *map(str, arguments)])
 
 
 @pytest.fixture
@@ -121,7 +122,7 @@ class TestTraining:
         assert " ".join(title.split()) == "on the SYNTHETIC market: these figures say nothing about real houses"
         assert twice.store.read("v1.0.0").manifest.data.synthetic
         listed = invoke(twice.store.root, "models").stdout.splitlines()
-        assert [line.endswith("  synthetic market (made up, not real sales)") for line in listed] == [True, True]
+        assert [line.endswith("  synthetic market (made up, not real sales)") for line in listed] == [True, True, False]
 
     def test_the_same_seed_makes_the_same_graph(self, twice: Twice) -> None:
         first, second = (twice.store.read(version) for version in twice.store.versions())
@@ -228,7 +229,9 @@ class TestModels:
             f"gradient-boosting {created:%Y-%m-%d %H:%M} UTC  test MAPE {test.mape:.1%}  R² {test.r2:.3f}  "
             "synthetic market (made up, not real sales)"
         )
-        assert invoke(two.root, "models").stdout == f"* v1.0.0     {rest}\n  v1.1.0     {rest}\n"
+        assert invoke(two.root, "models").stdout == (
+            f"v1.0.0     champion 100 %  {rest}\nv1.1.0                     {rest}\ngeneration 1 is deployed\n"
+        )
 
     def test_says_when_nothing_is_published(self, tmp_path: Path) -> None:
         result = invoke(tmp_path / "artifacts", "models")
@@ -241,14 +244,14 @@ class TestModels:
     def test_says_when_nothing_is_deployed(self, tmp_path: Path, published: Artifact) -> None:
         Store(tmp_path).publish(published)
         lines = invoke(tmp_path, "models").stdout.splitlines()
-        assert lines[0].startswith("  v1.0.0 ")
+        assert lines[0].startswith("v1.0.0     " + 16 * " " + "gradient-boosting ")
         assert lines[1] == "no version is deployed; `appraiser promote VERSION` deploys one"
 
     def test_says_which_version_is_damaged(self, two: Store) -> None:
         flip_a_bit(two.root / "v1.0.0" / "model.onnx")
-        first, second = invoke(two.root, "models").stdout.splitlines()
-        assert first.startswith("* v1.0.0     damaged: observed sha256 ")
-        assert second.startswith("  v1.1.0     gradient-boosting ")
+        first, second, _ = invoke(two.root, "models").stdout.splitlines()
+        assert first.startswith("v1.0.0     champion 100 %  damaged: observed sha256 ")
+        assert second.startswith("v1.1.0     " + 16 * " " + "gradient-boosting ")
 
 
 class TestVerify:
@@ -271,20 +274,23 @@ class TestVerify:
         store.publish(published._replace(manifest=manifest))
         assert error_of(run("verify", "v2.0.0")).startswith("v2.0.0: example 0: observed [")
 
-    def test_an_unknown_version(self, run: Run, store: Store) -> None:
-        assert error_of(run("verify", "v9.0.0")) == f"there is no v9.0.0 in {store.root}; published: v1.0.0"
+    def test_an_unknown_version(self, run: Run) -> None:
+        assert error_of(run("verify", "v9.0.0")) == "there is no v9.0.0; published: v1.0.0"
 
 
 class TestPromote:
     def test_deploys_under_the_next_generation(self, two: Store) -> None:
         result = invoke(two.root, "promote", "v1.1.0")
-        assert result.exit_code == 0
-        assert result.stdout.startswith("v1.1.0 is deployed as generation 2")
+        assert result.exit_code == UNCONFIRMED
+        assert result.stdout == (
+            "v1.1.0 is deployed as generation 2, unconfirmed: "
+            f"no worker lives in {two.root.with_name('run')}; those that start will serve it\n"
+        )
         assert two.deployment().champion == "v1.1.0"
 
     def test_an_unknown_version_leaves_the_pointer_as_it_was(self, run: Run, store: Store) -> None:
         before = (store.root / "deployment.json").read_bytes()
-        assert error_of(run("promote", "v9.0.0")) == f"there is no v9.0.0 in {store.root}; published: v1.0.0"
+        assert error_of(run("promote", "v9.0.0")) == "there is no v9.0.0; published: v1.0.0"
         assert (store.root / "deployment.json").read_bytes() == before
 
     def test_a_damaged_version_leaves_the_pointer_as_it_was(self, two: Store) -> None:
@@ -329,13 +335,13 @@ def test_serve_outside_of_the_repository_says_where_to_run_it(tmp_path: Path, mo
 def test_models_shows_no_figures_of_a_manifest_that_was_changed(store: Store) -> None:
     path = store.root / "v1.0.0" / "manifest.json"
     path.write_bytes(path.read_bytes().replace(b'"mape": 0.', b'"mape": 0.0'))
-    assert invoke(store.root, "models").stdout.startswith("* v1.0.0     damaged: observed sha256 ")
+    assert invoke(store.root, "models").stdout.startswith("v1.0.0     champion 100 %  damaged: observed sha256 ")
 
 
 def test_models_lists_what_is_published_also_when_the_deployment_cannot_be_read(store: Store) -> None:
     (store.root / "deployment.json").write_bytes(b"")
     first, second = invoke(store.root, "models").stdout.splitlines()
-    assert first.startswith("  v1.0.0     gradient-boosting")
+    assert first.startswith("v1.0.0     " + 16 * " " + "gradient-boosting ")
     assert second.endswith("; remove the file and promote a version")
 
 
@@ -347,7 +353,7 @@ def test_a_deployment_that_cannot_be_read_stops_a_training_before_it_publishes(s
 
 def test_serve_serves_the_artifacts_that_it_was_given(store: Store) -> None:
     code = f"from cli import main; main(['--artifacts', {str(store.root)!r}, 'serve'])"
-    environment = os.environ | {"PORT": "0", "WEB_CONCURRENCY": "1"}
+    environment = os.environ | {"PORT": "0", "WEB_CONCURRENCY": "1", "APPRAISER_RUN": str(store.root.with_name("run"))}
     with subprocess.Popen(
         [sys.executable, "-c", code], cwd=ROOT, env=environment, stderr=subprocess.PIPE, text=True
     ) as service:
@@ -374,14 +380,15 @@ class TestAsAProcess:
         assert (found.returncode, found.stdout, found.stderr) == (
             1,
             "",
-            f"Error: there is no v9.0.0 in {store.root}; published: v1.0.0\n",
+            "Error: there is no v9.0.0; published: v1.0.0\n",
         )
 
     def test_a_host_without_the_libraries_of_training_can_look_verify_and_promote(self, store: Store) -> None:
         missing = ("sklearn", "skl2onnx", "onnx", "duckdb", "rich", "flask", "gunicorn")
-        for command in (["models"], ["verify", "v1.0.0"], ["promote", "v1.0.0"]):
-            found = self.run(*command, missing=missing, APPRAISER_ARTIFACTS=str(store.root))
-            assert (found.returncode, found.stderr) == (0, "")
+        places = {"APPRAISER_ARTIFACTS": str(store.root), "APPRAISER_RUN": str(store.root.with_name("run"))}
+        for command, code in ((["models"], 0), (["verify", "v1.0.0"], 0), (["promote", "v1.0.0"], UNCONFIRMED)):
+            found = self.run(*command, missing=missing, **places)
+            assert (found.returncode, found.stderr) == (code, "")
 
     def test_a_host_without_the_libraries_of_training_says_what_to_install(self, store: Store) -> None:
         found = self.run("train", missing=("duckdb",), APPRAISER_ARTIFACTS=str(store.root))

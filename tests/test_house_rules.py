@@ -63,7 +63,7 @@ house = {"square_feet": 2000, "bedrooms": 3, "bathrooms": 2, "age_years": 10, "d
 client = create_app().test_client()
 assert client.post("/predict", json=house).status_code == 200
 assert client.post("/predict/batch", json={"houses": [house]}).status_code == 200
-for path in ("/health", "/model/info", "/openapi.json", "/docs"):
+for path in ("/health", "/models", "/model/info", "/openapi.json", "/docs"):
     assert client.get(path).status_code == 200, path
 print(*{name.partition(".")[0] for name in sys.modules})
 """
@@ -73,7 +73,8 @@ def test_a_service_that_answers_has_loaded_nothing_of_training(store: Store, tmp
     home = tmp_path / "home"
     home.mkdir()
 
-    loaded = run_fresh(SERVE, home, {"APPRAISER_ARTIFACTS": str(store.root)}).split()
+    places = {"APPRAISER_ARTIFACTS": str(store.root), "APPRAISER_RUN": str(tmp_path / "run")}
+    loaded = run_fresh(SERVE, home, places).split()
 
     assert "onnxruntime" in loaded
     assert set(loaded) & (TRAINING - {"pickle"} | {"train", "cli"}) == set()  # numpy loads pickle, nobody uses it
@@ -81,7 +82,12 @@ def test_a_service_that_answers_has_loaded_nothing_of_training(store: Store, tmp
 
 
 def test_an_import_neither_reads_the_environment_nor_makes_anything(tmp_path: Path) -> None:
-    wrong = {"APPRAISER_MAX_BATCH_ROWS": "many", "APPRAISER_WORKER": "none", "APPRAISER_ARTIFACTS": "here"}
+    wrong = {
+        "APPRAISER_MAX_BATCH_ROWS": "many",
+        "APPRAISER_WORKER": "none",
+        "APPRAISER_ARTIFACTS": "here",
+        "APPRAISER_RUN": "here",
+    }
 
     run_fresh("import service.app, service.worker, cli", tmp_path, wrong)
 

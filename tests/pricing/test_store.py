@@ -218,10 +218,10 @@ class TestReading:
             store.read("v1.0.0")
         assert str(refused.value) == f"v1.0.0/{name} cannot be read: No such file or directory"
 
-    def test_an_unknown_version_is_told_with_those_that_are_there(self, two: Store, tmp_path: Path) -> None:
+    def test_an_unknown_version_is_told_with_those_that_are_there(self, two: Store) -> None:
         with pytest.raises(UnknownVersionError) as refused:
             two.read("v9.0.0")
-        assert str(refused.value) == f"there is no v9.0.0 in {tmp_path}/artifacts; published: v1.0.0, v1.1.0"
+        assert str(refused.value) == "there is no v9.0.0; published: v1.0.0, v1.1.0"
 
     @pytest.mark.parametrize("version", ["", ".", "..", "../v1.0.0", "v1.0.0/../v1.0.0", "v1.0", "v1.0.0\n", "v01.0.0"])
     def test_what_is_no_version_is_no_path_either(self, store: Store, version: str) -> None:

@@ -15,14 +15,14 @@ from tests.bodies import GOOD
 from tests.fake_service import DEFAULTS, HOUSE
 from tests.gunicorn_process import ROOT, gunicorn
 
-NOTHING: Final = "No model is deployed: run `appraiser train` or `appraiser promote VERSION`, then restart."
+NOTHING: Final = "No model is deployed: run `appraiser train` or `appraiser promote VERSION`."
 UNUSABLE: Final = (
-    "The deployed model cannot be used: its files failed verification; the log has the reason. "
-    "Run `appraiser promote VERSION` with another version, then restart."
+    "The deployed model cannot be used; /health/ready has the reason. "
+    "Run `appraiser promote VERSION` with another version."
 )
 UNREADABLE: Final = (
-    "The deployment cannot be read; the log has the reason. "
-    "Remove deployment.json from the artifacts, run `appraiser promote VERSION`, then restart."
+    "The deployment cannot be read; /health/ready has the reason. "
+    "Remove deployment.json from the artifacts and run `appraiser promote VERSION`."
 )
 
 
@@ -82,32 +82,38 @@ def remove_the_version(store: Store) -> None:
     shutil.rmtree(store.root / "v1.0.0")
 
 
-STATES: Final[dict[Callable[[Store], None], str]] = {
-    remove: NOTHING,
-    take_the_pointer_away: NOTHING,
-    remove_and_leave_a_file: UNREADABLE,
-    empty_the_pointer: UNREADABLE,
-    point_at_what_was_never_published: UNUSABLE,
-    make_the_pointer_a_folder: UNREADABLE,
-    damage_the_graph: UNUSABLE,
-    damage_the_manifest: UNUSABLE,
-    remove_the_graph: UNUSABLE,
-    remove_the_version: UNUSABLE,
+# What the client is told, and how the reason begins that /health/ready gives.
+STATES: Final[dict[Callable[[Store], None], tuple[str, str]]] = {
+    remove: (NOTHING, ""),
+    take_the_pointer_away: (NOTHING, ""),
+    remove_and_leave_a_file: (UNREADABLE, "deployment.json cannot be read: Not a directory"),
+    empty_the_pointer: (UNREADABLE, "deployment.json: whole file: Invalid JSON"),
+    point_at_what_was_never_published: (UNUSABLE, "there is no v9.9.9; published: v1.0.0"),
+    make_the_pointer_a_folder: (UNREADABLE, "deployment.json cannot be read: Is a directory"),
+    damage_the_graph: (UNUSABLE, "observed sha256 "),
+    damage_the_manifest: (UNUSABLE, "observed sha256 "),
+    remove_the_graph: (UNUSABLE, "v1.0.0/model.onnx cannot be read: No such file"),
+    remove_the_version: (UNUSABLE, "there is no v1.0.0; published: nothing"),
 }
 
 
 def client_of(store: Store) -> FlaskClient:
-    return create_app(DEFAULTS.model_copy(update={"artifacts": store.root})).test_client()
+    settings = DEFAULTS.model_copy(update={"artifacts": store.root, "run": store.root.with_name("run")})
+    return create_app(settings).test_client()
 
 
-@pytest.mark.parametrize(("spoil", "sentence"), STATES.items(), ids=[spoil.__name__ for spoil in STATES])
-def test_a_worker_without_a_model_lives_and_says_what_to_run(
-    store: Store, spoil: Callable[[Store], None], sentence: str
-) -> None:
+@pytest.mark.parametrize("spoil", STATES, ids=lambda spoil: spoil.__name__)
+def test_a_worker_without_a_model_lives_and_says_what_to_run(store: Store, spoil: Callable[[Store], None]) -> None:
+    sentence, reason = STATES[spoil]
     spoil(store)
     client = client_of(store)
 
-    for path in ("/health", "/health/ready", "/model/info"):
+    for path in ("/health", "/health/ready"):
+        response = client.get(path)
+        assert (response.status_code, response.get_json()["detail"]) == (503, sentence), path
+        refused = response.get_json().get("refused", [])
+        assert [found["reason"][: len(reason)] for found in refused] == ([reason] if reason else [])
+    for path in ("/model/info", "/models"):
         response = client.get(path)
         assert (response.status_code, response.get_json()) == (503, {"detail": sentence}), path
     for path, body in (("/predict", HOUSE), ("/predict/batch", {"houses": [HOUSE]})):
@@ -158,13 +164,14 @@ def test_without_a_model_what_needs_none_is_answered_as_ever(store: Store) -> No
     assert client.get("/openapi.json").status_code == 200
 
 
-def test_the_log_has_the_reason_that_the_client_is_not_told(store: Store, caplog: pytest.LogCaptureFixture) -> None:
+def test_the_log_has_the_reason_once_for_all_workers(store: Store, caplog: pytest.LogCaptureFixture) -> None:
     damage_the_graph(store)
 
-    client_of(store)
+    workers = client_of(store), client_of(store)
 
-    refused = [record.getMessage() for record in caplog.records if record.name == "service.models"]
-    assert refused[0].startswith("refused v1.0.0: observed sha256 ")
+    told = [record.getMessage() for record in caplog.records if record.name == "service.watcher"]
+    assert [sentence[:46] for sentence in told] == ["generation 1: refused v1.0.0: observed sha256 "]
+    assert all(worker.get("/health").get_json()["refused"][0]["reason"] in told[0] for worker in workers)
 
 
 @pytest.mark.parametrize("file", [GRAPH_FILE, MANIFEST_FILE])
@@ -175,7 +182,9 @@ def test_a_damaged_champion_leaves_its_place_to_the_previous_version(
     damage(store.root / "v1.1.0" / file)
     client = client_of(store)
 
-    assert client.get("/health").get_json() == {"status": "ready", "version": "v1.0.0", "generation": 2}
+    health = client.get("/health").get_json()
+    assert (health["status"], health["version"], health["generation"]) == ("ready", "v1.0.0", 2)
+    assert [(found["generation"], found["version"]) for found in health["refused"]] == [(2, "v1.1.0")]
     assert client.get("/model/info").get_json()["version"] == "v1.0.0"
     assert client.post("/predict", json=HOUSE).get_json()["model_version"] == "v1.0.0"
 
@@ -185,7 +194,9 @@ def test_with_two_damaged_versions_there_is_no_model(store: Store, published: Ar
     damage(store.root / "v1.1.0" / GRAPH_FILE)
     damage_the_graph(store)
 
-    assert client_of(store).get("/health").get_json() == {"detail": UNUSABLE}
+    health = client_of(store).get("/health").get_json()
+    assert health["detail"] == UNUSABLE
+    assert [found["version"] for found in health["refused"]] == ["v1.1.0", "v1.0.0"]
 
 
 @pytest.mark.parametrize("spoil", [remove, take_the_pointer_away, damage_the_graph], ids=lambda spoil: spoil.__name__)
@@ -195,7 +206,7 @@ def test_gunicorn_starts_and_stays_without_a_model(store: Store, spoil: Callable
     with gunicorn(None, cwd=ROOT, workers=1, env={"APPRAISER_ARTIFACTS": str(store.root)}) as server:
         for _ in range(2):  # the second time the worker has survived having no model
             ready = httpx.get(f"{server.url}/health/ready")
-            assert (ready.status_code, ready.json()) == (503, {"detail": STATES[spoil]})
+            assert (ready.status_code, ready.json()["detail"]) == (503, STATES[spoil][0])
             assert httpx.get(f"{server.url}/health/live").json() == {"status": "live"}
             assert httpx.post(f"{server.url}/predict", content=GOOD).status_code == 503
             assert httpx.post(f"{server.url}/predict", content=b"{").status_code == 422
@@ -222,4 +233,4 @@ def test_the_service_writes_nothing_into_the_artifacts(store: Store) -> None:
 def test_a_folder_that_is_not_there_is_not_made(tmp_path: Path) -> None:
     client_of(Store(tmp_path / "nowhere"))
 
-    assert list(tmp_path.iterdir()) == []
+    assert [path.name for path in tmp_path.iterdir()] == ["run"]

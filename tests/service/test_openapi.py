@@ -13,7 +13,7 @@ from werkzeug.test import TestResponse
 from pricing.house import BOUNDS, FEATURES, UNITS, House
 from pricing.store import Artifact, Store
 from service.app import Application, create_app
-from service.contract import Health, Houses, Live, ModelInfo, Prediction, Predictions, ValidationProblems
+from service.contract import Health, Houses, Live, ModelInfo, ModelList, Prediction, Predictions, ValidationProblems
 from service.models import Models
 from tests.bodies import BODY, CASES, Case
 from tests.fake_service import DEFAULTS, HOUSE, TRAINED, Broken, fake_app
@@ -23,11 +23,12 @@ READ: Final[dict[str, type[BaseModel]]] = {
     "/health": Health,
     "/health/ready": Health,
     "/health/live": Live,
+    "/models": ModelList,
     "/model/info": ModelInfo,
 }
 BODIES: Final[dict[str, type[BaseModel]]] = {"/predict": House, "/predict/batch": Houses}
 ANSWERS: Final[dict[str, type[BaseModel]]] = {**READ, "/predict": Prediction, "/predict/batch": Predictions}
-REFUSALS: Final[dict[str, type[BaseModel]]] = dict.fromkeys(BODIES, ValidationProblems)
+REFUSALS: Final[dict[str, type[BaseModel]]] = dict.fromkeys([*BODIES, "/model/info"], ValidationProblems)
 
 
 @pytest.fixture(scope="module")
@@ -205,11 +206,15 @@ def test_the_fields_have_the_bounds_and_units_of_the_house(document: dict[str, A
     assert all(UNITS[name] in field["description"] for name, field in schema["properties"].items())
 
 
-def test_the_level_is_documented_with_its_bounds_on_both_predictions(document: dict[str, Any]) -> None:
+def test_version_level_and_client_are_documented_on_both_predictions(document: dict[str, Any]) -> None:
     for path in BODIES:
-        (parameter,) = document["paths"][path]["post"]["parameters"]
-        assert (parameter["name"], parameter["in"], parameter["required"]) == ("confidence", "query", False)
-        schema = parameter["schema"]
+        parameters = {found["name"]: found for found in document["paths"][path]["post"]["parameters"]}
+        assert {(name, found["in"], found["required"]) for name, found in parameters.items()} == {
+            ("model_version", "query", False),
+            ("confidence", "query", False),
+            ("X-Client-Id", "header", False),
+        }
+        schema = parameters["confidence"]["schema"]
         assert (schema["minimum"], schema["maximum"], schema["default"]) == (0.5, 0.99, 0.9)
 
 

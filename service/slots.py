@@ -1,0 +1,136 @@
+"""Which workers live on this host and what each of them serves: written by the workers, read by whoever deploys.
+
+<run>/slot-0         locked by a worker as long as it lives: the kernel frees it, however the worker dies
+<run>/slot-0.json    what that worker serves; of an unlocked slot it is nobody's
+<run>/.claims        locked while a slot is taken and its state reset, and while somebody looks: nobody sees half
+<run>/.masters       shared by all gunicorn masters of this folder
+<run>/said-*         what is said once, whatever the number of workers
+"""
+
+import fcntl
+import hashlib
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import count
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict
+
+from service.contract import Refused
+
+
+class WorkerState(BaseModel):
+    """What a worker has made of the deployment."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    generation: int = 0
+    """The deployment that is served whole; 0 when there is none yet."""
+    refused: tuple[Refused, ...] = ()
+
+
+class Slot:
+    """A number that belongs to one living process; another gets it when this one has died."""
+
+    def __init__(self, root: Path, number: int, lock: int) -> None:
+        self.number = number
+        self._root = root
+        self._lock = lock  # a descriptor that stays open until the process ends
+
+    def write(self, state: WorkerState) -> None:
+        """Say what this worker serves. Raises OSError."""
+        aside = self._root / f".slot-{self.number}.json"
+        aside.write_bytes(state.model_dump_json().encode())
+        aside.replace(_state_file(self._root, self.number))
+
+    def is_first_to_say(self, sentence: str) -> bool:
+        """Whether no worker of this service has said it yet; from now on one has. Raises OSError."""
+        name = hashlib.sha256(sentence.encode()).hexdigest()
+        try:
+            (self._root / f"said-{name}").touch(exist_ok=False)
+        except FileExistsError:
+            return False
+        return True
+
+
+class RunFolder:
+    """The folder of the slots, on the host that runs the workers. Nothing is made before `hold` or `claim`."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def hold(self) -> None:
+        """For a master: remove what an earlier service left, unless an older master still runs, as in an upgrade.
+
+        The folder is held until this process and all that it forks have ended. Raises OSError.
+        """
+        self.root.mkdir(parents=True, exist_ok=True)
+        masters = _open(self.root / ".masters")
+        if _try_lock(masters, fcntl.LOCK_EX):
+            self._empty()
+        fcntl.flock(masters, fcntl.LOCK_SH)
+
+    def claim(self) -> Slot:
+        """Take the lowest slot that is free. Raises OSError."""
+        self.root.mkdir(parents=True, exist_ok=True)
+        with self._claims("ab", fcntl.LOCK_EX):
+            for number in count():
+                lock = _open(self.root / f"slot-{number}")
+                if _try_lock(lock, fcntl.LOCK_EX):
+                    break
+                os.close(lock)
+            slot = Slot(self.root, number, lock)
+            slot.write(WorkerState())
+        return slot
+
+    def workers(self) -> list[WorkerState]:
+        """The state of each living worker. Raises OSError when the folder cannot be read."""
+        try:
+            with self._claims("rb", fcntl.LOCK_SH):
+                return [
+                    WorkerState.model_validate_json(_state_file(self.root, number).read_bytes())
+                    for number in self._numbers()
+                    if self._is_taken(number)
+                ]
+        except FileNotFoundError:  # no worker has ever been here
+            return []
+
+    def _numbers(self) -> list[int]:
+        names = (path.name.removeprefix("slot-") for path in self.root.glob("slot-*"))
+        return sorted(int(name) for name in names if name.isdecimal())
+
+    def _is_taken(self, number: int) -> bool:
+        with (self.root / f"slot-{number}").open("rb") as lock:
+            return not _try_lock(lock.fileno(), fcntl.LOCK_SH)
+
+    def _empty(self) -> None:
+        with self._claims("ab", fcntl.LOCK_EX):
+            for number in self._numbers():
+                if not self._is_taken(number):
+                    _state_file(self.root, number).unlink(missing_ok=True)
+                    (self.root / f"slot-{number}").unlink()
+            for said in self.root.glob("said-*"):
+                said.unlink()
+
+    @contextmanager
+    def _claims(self, mode: str, kind: int) -> Iterator[None]:
+        with (self.root / ".claims").open(mode) as lock:
+            fcntl.flock(lock, kind)
+            yield
+
+
+def _state_file(root: Path, number: int) -> Path:
+    return root / f"slot-{number}.json"
+
+
+def _open(path: Path) -> int:
+    return os.open(path, os.O_WRONLY | os.O_CREAT, 0o644)
+
+
+def _try_lock(file: int, kind: int) -> bool:
+    try:
+        fcntl.flock(file, kind | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
