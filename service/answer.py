@@ -82,7 +82,7 @@ class Answerer:
         houses = to_matrix([house])
         prediction, hit = self._cache.predict(model, houses, options.confidence)
         answers = render(model, houses, prediction, self._clock())
-        return json_reply(200, answers[0], (("X-Cache", "hit" if hit else "miss"),))
+        return json_reply(200, answers[0], self._cache.headers(hit=hit))
 
     def _predict_batch(self, request: Request) -> Reply:
         options = parse_options(request.query)
