@@ -57,6 +57,9 @@ FROM base AS service
 COPY --from=installed /opt/venv /opt/venv
 COPY gunicorn.conf.py ./
 COPY --from=market --chown=10001:10001 /app/artifacts artifacts
+# A volume, since workers write here what they serve, also where the root is read-only.
+RUN install --directory --owner=10001 --group=10001 run
+VOLUME /app/run
 USER 10001:10001
 EXPOSE 8000
 # gunicorn is process 1 and gets the signal itself: finish what is in hand, then end with code 0.

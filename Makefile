@@ -20,8 +20,9 @@ test: lint ## lint, check types, run every test
 test-reliability: $(VENV)/dev ## the tests that take longer: slow clients against real gunicorns
 	@$(BIN)/python -m pytest tests/reliability
 
-bench: $(VENV)/dev ## what a training, a prediction and a start of the service cost
+bench: $(VENV)/dev ## what a training, a prediction, the cache and a start of the service cost
 	@$(BIN)/python -m benchmarks.model
+	@$(BIN)/python -m benchmarks.cache
 	@test -e "$${APPRAISER_ARTIFACTS:-artifacts}/deployment.json" || $(BIN)/appraiser train
 	@$(BIN)/python -m benchmarks.start
 	@$(BIN)/python -m benchmarks.slow_clients

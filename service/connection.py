@@ -178,7 +178,11 @@ class Connection(ASGIProtocol):  # type: ignore[misc]  # gunicorn carries no typ
         self.transport.abort()
 
     def stop(self) -> None:
-        """Close at once when idle; a request in hand has until the worker's `stop_by`."""
-        if self._phase in {Phase.SILENT, Phase.IDLE}:
+        """Close at once when idle; a request in hand has until the worker's `stop_by`, a first one less to come."""
+        stop_by = self.worker.stop_by
+        if self._phase is Phase.IDLE:
             self.transport.abort()
-        self.deadline = min(self.deadline, self.worker.stop_by)
+        elif self._phase is Phase.SILENT:
+            # A new client: its request is on its way, and it did nothing to be refused.
+            stop_by = min(stop_by, self.worker.loop.time() + self._limits.stop_silent_seconds)
+        self.deadline = min(self.deadline, stop_by)

@@ -30,7 +30,7 @@ class Settings(BaseSettings):
     cache_size: int = Field(
         default=1_000,
         ge=0,
-        description="Entries of the cache of single predictions in each worker, about 600 bytes each; 0 turns it off.",
+        description="Entries of the cache of single predictions in each worker, about 650 bytes each; 0 turns it off.",
     )
     worker: Literal["service.worker.AppraiserWorker", "gthread", "sync"] = Field(
         default=OUR_WORKER, description="Worker class of gunicorn. The stock ones have no deadline for slow clients."

@@ -428,6 +428,23 @@ def test_a_stop_waits_for_a_request_in_hand(tmp_path: Path) -> None:
         assert server.process.wait(LATE) == 0
 
 
+def test_a_client_that_had_just_connected_when_the_worker_stopped_is_answered(tmp_path: Path) -> None:
+    limits = PATIENT.replace(")", ", stop_silent_seconds=20)")
+    with (
+        serve(tmp_path, *PATIENT_ARGUMENTS, limits=limits) as server,
+        server.connect() as new,
+        server.connect() as idle,
+    ):
+        idle.sendall(request("/"))
+        assert answer(idle)[0] == 200  # so the worker has accepted the other one too
+        server.process.terminate()
+        assert seconds_until_closed(idle) < LATE  # so the stop has begun
+        new.sendall(request("/"))
+        assert answer(new)[0] == 200
+        assert seconds_until_closed(new) < LATE
+        assert server.process.wait(LATE) == 0
+
+
 def test_a_stop_while_the_application_loads_is_not_lost(tmp_path: Path) -> None:
     # the master passes the signal on, and takes 30 s when nobody listens
     loads = "import os, signal, time\nos.kill(os.getppid(), signal.SIGTERM)\ntime.sleep(1)\napp = print\n"
