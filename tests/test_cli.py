@@ -16,7 +16,7 @@ from click.testing import CliRunner, Result
 from cli import UNCONFIRMED, main
 from pricing.store import Artifact, Store
 from tests.gunicorn_process import ROOT
-from train.data import COLUMNS
+from train.tables import COLUMNS
 
 HEADER = ",".join(COLUMNS)
 ROW = "2000,3,2,10,5,400000"
@@ -168,7 +168,7 @@ class TestTraining:
     @pytest.mark.parametrize(
         ("name", "content", "message"),
         [
-            ("sales.txt", b"x", "{path}: expected a file that ends in .csv or .parquet, got .txt"),
+            ("sales.txt", b"x", "{path}: expected .csv, .parquet, .jsonl, .ndjson or .duckdb, got .txt"),
             ("sales.csv", b"", "{path}: the file is empty"),
             ("sales.csv", f"{HEADER}\n".encode(), "sales.csv: no rows"),
             (
@@ -195,7 +195,7 @@ class TestTraining:
             (
                 "sales.csv",
                 f"{HEADER}\n{ROW},9\n".encode(),
-                f"{{path}}: cannot be read as CSV: {TOO_WIDE}",
+                f"{{path}}: cannot be read as CSV text: {TOO_WIDE}",
             ),
         ],
     )

@@ -10,8 +10,8 @@ from pricing.errors import NotWritableError, VersionExistsError
 from pricing.store import Artifact, Store
 from train import market
 from train.command import Order, next_version, salt, train_and_publish
-from train.data import COLUMNS
 from train.errors import TrainingError
+from train.tables import COLUMNS
 
 
 @pytest.fixture

@@ -10,8 +10,9 @@ import pytest
 
 from pricing.house import FEATURES
 from train import data, market
-from train.data import COLUMNS, Refusal, Sales
+from train.data import Refusal, Sales
 from train.errors import DataError
+from train.tables import COLUMNS
 
 HEADER = "square_feet,bedrooms,bathrooms,age_years,distance_to_city,price"
 ROW = "2000,3,2.5,10,5,400000"
@@ -35,10 +36,10 @@ def parquet(tmp_path: Path, columns: str) -> Path:
 PARQUET = "2000 square_feet, 3 bedrooms, 2.5 bathrooms, 10 age_years, 5 distance_to_city, 400000 price"
 
 
-def refused(path: Path) -> str:
+def refused(path: Path, query: str | None = None) -> str:
     """The one line that says why the file cannot be used."""
     with pytest.raises(DataError) as error:
-        data.read(path)
+        data.read(path, query)
     message = str(error.value)
     assert message.splitlines() == [message]
     assert path.name in message
@@ -257,7 +258,7 @@ class TestRefusedFiles:
     def test_parquet_that_is_cut_off(self, tmp_path: Path) -> None:
         path = parquet(tmp_path, PARQUET)
         path.write_bytes(path.read_bytes()[:-10])
-        assert refused(path).startswith(f"{path}: cannot be read as PARQUET: ")
+        assert refused(path).startswith(f"{path}: cannot be read as Parquet: ")
 
     @pytest.mark.parametrize(
         "content",
@@ -280,7 +281,10 @@ class TestRefusedFiles:
     )
     def test_a_wrong_ending(self, tmp_path: Path, name: str, ending: str) -> None:
         path = csv(tmp_path, HEADER, ROW, name=name)
-        assert refused(path) == f"{path}: expected a file that ends in .csv or .parquet, got {ending}"
+        assert (
+            refused(path)
+            == f"{path}: expected .csv, .parquet, .jsonl, .ndjson or .duckdb, got {ending}"
+        )
 
     @pytest.mark.parametrize("ending", ["csv", "parquet"])
     def test_a_file_that_is_not_there(self, tmp_path: Path, ending: str) -> None:
@@ -305,7 +309,7 @@ class TestRefusedFiles:
         self, tmp_path: Path, line: str, reason: str
     ) -> None:
         path = csv(tmp_path, HEADER, *[ROW] * 40, line)
-        assert refused(path) == f"{path}: cannot be read as CSV: CSV Error on Line: 42; {reason}"
+        assert refused(path) == f"{path}: cannot be read as CSV text: CSV Error on Line: 42; {reason}"
 
     @pytest.mark.parametrize("field", COLUMNS)
     def test_a_column_of_booleans(self, tmp_path: Path, field: str) -> None:
@@ -342,3 +346,151 @@ def test_what_is_accepted_stays_in_order() -> None:
     sales: Sales = data.accept(columns, "x", synthetic=False, first_line=1)
     kept = [n for n in range(1, 101) if n not in {11, 21}]
     assert sales.houses[:, 0].tolist() == sales.prices.tolist() == kept
+
+
+def json_lines(tmp_path: Path, *lines: str) -> Path:
+    path = tmp_path / "sales.jsonl"
+    path.write_text("\n".join(lines) + "\n")
+    return path
+
+
+GOOD_LINE = (
+    '{"square_feet": 2000, "bedrooms": 3, "bathrooms": 2.5, "age_years": 10, "distance_to_city": 5, "price": 4e5}'
+)
+
+
+class TestJsonLines:
+    def test_each_line_is_a_row_and_other_keys_are_ignored(self, tmp_path: Path) -> None:
+        other = GOOD_LINE.replace("{", '{"sold_on": {"year": 2014}, ').replace("2000", "1500.5")
+        sales = data.read(json_lines(tmp_path, GOOD_LINE, "", other))
+        assert sales.houses.tolist() == [[2000, 3, 2.5, 10, 5], [1500.5, 3, 2.5, 10, 5]]
+        assert sales.prices.tolist() == [400_000, 400_000]
+
+    def test_the_same_rows_have_the_same_digest_as_from_csv(self, tmp_path: Path) -> None:
+        rows = data.read(csv(tmp_path, HEADER, *[ROW] * 3)), data.read(json_lines(tmp_path, *[GOOD_LINE] * 3))
+        assert rows[0].sha256 == rows[1].sha256
+
+    @pytest.mark.parametrize("value", ['"2000"', "true", "null", "[2000]", "{}", "NaN", "1e999", '""'])
+    def test_what_is_no_number_is_a_refused_row(self, tmp_path: Path, value: str) -> None:
+        bad = GOOD_LINE.replace("2000", value)
+        sales = data.read(json_lines(tmp_path, *[GOOD_LINE] * 40, bad))
+        assert (len(sales.prices), sales.refused) == (40, 1)
+        assert [(refusal.field, refusal.first_lines) for refusal in sales.refusals] == [("square_feet", (41,))]
+
+    def test_a_key_that_one_line_lacks_is_a_refused_row(self, tmp_path: Path) -> None:
+        sales = data.read(json_lines(tmp_path, *[GOOD_LINE] * 40, GOOD_LINE.replace("price", "prize")))
+        assert [(refusal.field, refusal.rows) for refusal in sales.refusals] == [("price", 1)]
+
+    def test_a_key_that_every_line_lacks_is_named(self, tmp_path: Path) -> None:
+        message = refused(json_lines(tmp_path, *[GOOD_LINE.replace("price", "prize")] * 3))
+        assert f"no line has a number as price; expected {', '.join(COLUMNS)} in each" in message
+
+    @pytest.mark.parametrize(
+        ("line", "told"),
+        [
+            (GOOD_LINE[:-1], "line 2: unexpected"),
+            (f"[{GOOD_LINE}]", "line 2: Expected OBJECT"),
+            (GOOD_LINE.replace("bedrooms", "square_feet"), "line 2: Object"),
+            (GOOD_LINE + GOOD_LINE, "line 2: unexpected content after document"),
+        ],
+    )
+    def test_a_line_that_is_no_object_stops_the_reading_and_is_not_shown(
+        self, tmp_path: Path, line: str, told: str
+    ) -> None:
+        message = refused(json_lines(tmp_path, GOOD_LINE, line, GOOD_LINE))
+        assert f"cannot be read as JSON lines: {told}" in message
+        assert "2000" not in message
+
+    @pytest.mark.parametrize("line", [1, 2, 50_000])
+    def test_the_line_that_is_broken_is_named(self, tmp_path: Path, line: int) -> None:
+        message = refused(json_lines(tmp_path, *[GOOD_LINE] * (line - 1), "{", *[GOOD_LINE] * 10))
+        assert f"JSON lines: line {line}: unexpected" in message
+
+    def test_an_empty_file(self, tmp_path: Path) -> None:
+        path = tmp_path / "sales.ndjson"
+        path.touch()
+        assert refused(path) == f"{path}: the file is empty"
+
+
+def database(tmp_path: Path, *statements: str) -> Path:
+    path = tmp_path / "sales.duckdb"
+    with duckdb.connect(str(path)) as connection:
+        for statement in statements:
+            connection.execute(statement)
+    return path
+
+
+TABLE = f"create table sales as select {PARQUET} from range(40)"  # noqa: S608 -- our own
+BOOLEANS = PARQUET.replace("400000", "true")
+NO_NUMBERS = f"create table others as select {BOOLEANS} from range(40)"  # noqa: S608 -- our own
+
+
+class TestDatabases:
+    def test_the_only_table_needs_no_name(self, tmp_path: Path) -> None:
+        sales = data.read(database(tmp_path, TABLE))
+        assert (len(sales.prices), sales.source, sales.prices[0]) == (40, "sales.duckdb", 400_000)
+
+    @pytest.mark.parametrize(
+        "query",
+        [
+            "sales",
+            "select * from sales",
+            "from sales where price > 1;",
+            " select *, 1 as other from sales order by price ",
+        ],
+    )
+    def test_a_table_is_named_or_rows_are_selected(self, tmp_path: Path, query: str) -> None:
+        path = database(tmp_path, TABLE, NO_NUMBERS)
+        assert data.read(path, query).prices.tolist() == [400_000] * 40
+
+    def test_a_table_may_have_any_name(self, tmp_path: Path) -> None:
+        path = database(tmp_path, TABLE.replace("table sales", 'table "a ""b"" c"'), NO_NUMBERS)
+        assert len(data.read(path, 'a "b" c').prices) == 40
+
+    def test_of_several_tables_one_must_be_chosen(self, tmp_path: Path) -> None:
+        message = refused(database(tmp_path, TABLE, NO_NUMBERS))
+        assert message.endswith("expected one table, found others, sales; choose by --query")
+
+    def test_without_a_table(self, tmp_path: Path) -> None:
+        assert refused(database(tmp_path)).endswith("expected one table, found none; choose by --query")
+
+    @pytest.mark.parametrize(
+        ("query", "told"),
+        [
+            ("select nothing from sales", 'Referenced column "nothing" not found'),
+            ("select 1 as price from sales", "missing column square_feet"),
+            ("others", "column price holds booleans, expected numbers"),
+            ("nowhere", "Table with name nowhere does not exist"),
+            ("drop table sales", "syntax error"),
+            ("select 1) ; drop table sales; --", "read-only mode"),
+            ("select * from read_csv('/etc/passwd')", "file system operations are disabled by configuration"),
+        ],
+    )
+    def test_a_query_that_gives_no_sales_is_told_and_can_do_no_harm(
+        self, tmp_path: Path, query: str, told: str
+    ) -> None:
+        path = database(tmp_path, TABLE, NO_NUMBERS)
+        assert told in refused(path, query)
+        assert len(data.read(path, "sales").prices) == 40
+
+    def test_the_database_is_not_changed(self, tmp_path: Path) -> None:
+        path = database(tmp_path, TABLE)
+        before = path.read_bytes()
+        data.read(path)
+        assert path.read_bytes() == before
+        assert [found.name for found in tmp_path.iterdir()] == ["sales.duckdb"]
+
+    def test_a_query_of_anything_else_is_refused(self, tmp_path: Path) -> None:
+        message = refused(csv(tmp_path, HEADER, ROW), "select 1")
+        assert message.endswith("a query needs a file that ends in .duckdb, got .csv")
+
+    @pytest.mark.parametrize("content", [b"no database", b"\0" * 4096, b"PAR1"])
+    def test_what_is_no_database(self, tmp_path: Path, content: bytes) -> None:
+        path = tmp_path / "sales.duckdb"
+        path.write_bytes(content)
+        assert refused(path).endswith("its content is not a DuckDB database")
+
+    def test_a_database_that_is_cut_off(self, tmp_path: Path) -> None:
+        path = database(tmp_path, TABLE)
+        path.write_bytes(path.read_bytes()[:3000])
+        assert "cannot be opened: " in refused(path)
