@@ -5,7 +5,9 @@ What a command needs is imported inside it, so that a host without scikit-learn 
 
 import os
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -17,7 +19,9 @@ from pricing.manifest import is_version
 from pricing.store import Store
 from train.names import FAMILY_NAMES, FamilyName
 
-UNCONFIRMED: Final = 3  # exit code: deployed, but no worker lives that could say that it serves it
+# Exit codes beside 0, 1 (failed) and 2 (a wrong command line)
+UNCONFIRMED: Final = 3  # deployed, but no worker lives that could say that it serves it
+NOT_BETTER: Final = 4  # the challenger stays published and is not deployed
 
 
 class Place(NamedTuple):
@@ -74,29 +78,84 @@ def main(ctx: click.Context, artifacts: Path, run: Path) -> None:
     ctx.obj = Place(Store(artifacts), run)
 
 
-@main.command()
-@click.option("--data", type=click.Path(path_type=Path), help="CSV or Parquet; without it, the synthetic market.")
-@click.option(
-    "--family",
-    type=click.Choice(FAMILY_NAMES),
-    help="Without it, the better of the two by cross-validation.",
+data_option = partial(click.option, "--data", type=click.Path(path_type=Path))
+query_option = click.option("--query", help="Of a .duckdb file: the name of a table, or a select.")
+family_option = click.option(
+    "--family", type=click.Choice(FAMILY_NAMES), help="Without it, the better of the two by cross-validation."
 )
-@click.option("--version", help="Name of the new version, for example v2.0.0; without it, the next minor one.")
-@click.option("--deploy", is_flag=True, help="Deploy it also when another version is deployed.")
-@click.option(
+seed_option = click.option(
     "--seed", type=click.IntRange(0, 2**32 - 1), default=0, show_default=True, help="Seed of everything that is random."
 )
+keep_option = click.option(
+    "--keep",
+    type=click.IntRange(1),
+    default=20,
+    envvar="APPRAISER_KEEP_VERSIONS",
+    show_default=True,
+    show_envvar=True,
+    help="How many versions to keep; older ones are removed, but none that is deployed.",
+)
+
+
+@main.command()
+@data_option(help="CSV, Parquet, JSON lines or DuckDB; without it, the synthetic market.")
+@query_option
+@family_option
+@click.option("--version", help="Name of the new version, for example v2.0.0; without it, the next minor one.")
+@click.option("--deploy", is_flag=True, help="Deploy it also when another version is deployed.")
+@seed_option
+@keep_option
 @click.pass_obj
 def train(  # noqa: PLR0913 -- one for each option
-    place: Place, data: Path | None, family: FamilyName | None, version: str | None, *, deploy: bool, seed: int
+    place: Place,
+    data: Path | None,
+    query: str | None,
+    family: FamilyName | None,
+    version: str | None,
+    *,
+    deploy: bool,
+    seed: int,
+    keep: int,
 ) -> None:
     """Train a version and publish it; the first one is deployed too."""
-    try:
+    with _training():
         from train.command import Order, train_and_publish
-    except ImportError as error:
-        msg = f"training needs {error.name}: install requirements-train.txt, or use the image for training"
-        raise click.ClickException(msg) from error
-    train_and_publish(place.store, Order(data, family, version, deploy, seed))
+    trained = train_and_publish(place.store, Order(data, query, family, version, deploy, seed))
+    published = trained.manifest.version
+    if trained.deploy:
+        _roll_out(place, lambda current: promoted(current, published))
+    else:
+        click.echo(f"not deployed: `appraiser promote {published}` does it")
+    _prune(place.store, keep)
+
+
+@main.command()
+@data_option(help="CSV, Parquet, JSON lines or DuckDB.", required=True)
+@query_option
+@family_option
+@seed_option
+@keep_option
+@click.option("--dry-run", is_flag=True, help="Judge only: publish and deploy nothing.")
+@click.pass_obj
+def retrain(  # noqa: PLR0913 -- one for each option
+    place: Place, data: Path, query: str | None, family: FamilyName | None, *, seed: int, keep: int, dry_run: bool
+) -> None:
+    """Train a challenger on new data, judge it against the champion, and deploy it only if it is better.
+
+    Exit code 0: better and deployed (or, of a dry run, better); 3: deployed, but no worker lives to confirm it; 4: not
+    better, so it stays published and is not deployed; 1: failed, and everything is as it was.
+    """
+    with _training():
+        from train.retraining import RetrainOrder, retrain
+    verdict = retrain(place.store, RetrainOrder(data, query, family, seed, dry_run))
+    confirmed = True
+    if verdict.is_better and not dry_run:
+        confirmed = _roll_out(place, lambda current: promoted(current, verdict.challenger))
+    if not dry_run:
+        _prune(place.store, keep)
+    if not verdict.is_better:
+        sys.exit(NOT_BETTER)
+    _exit_unless(confirmed)
 
 
 @main.command()
@@ -129,14 +188,14 @@ def verify(place: Place, version: str) -> None:
 @click.pass_obj
 def promote(place: Place, version: str) -> None:
     """Deploy VERSION after checking it as `verify` does; ends a split."""
-    _roll_out(place, lambda current: promoted(current, version))
+    _exit_unless(_roll_out(place, lambda current: promoted(current, version)))
 
 
 @main.command()
 @click.pass_obj
 def rollback(place: Place) -> None:
     """Deploy the previous champion again."""
-    _roll_out(place, rolled_back)
+    _exit_unless(_roll_out(place, rolled_back))
 
 
 @main.command()
@@ -144,7 +203,7 @@ def rollback(place: Place) -> None:
 @click.pass_obj
 def split(place: Place, weights: Mapping[str, int]) -> None:
     """Split clients over the champion and other versions, by whole percent; VERSION=100 ends a split."""
-    _roll_out(place, lambda current: divided(current, weights))
+    _exit_unless(_roll_out(place, lambda current: divided(current, weights)))
 
 
 @main.command()
@@ -161,8 +220,28 @@ def serve(place: Place) -> None:
     os.execv(sys.executable, [sys.executable, "-m", "gunicorn"])  # noqa: S606 -- becomes gunicorn, with no shell
 
 
-def _roll_out(place: Place, target: Callable[[Deployment | None], Target]) -> None:
-    """Check what would answer, deploy it, and say how many workers serve it."""
+@contextmanager
+def _training() -> Iterator[None]:
+    """Say what to install when what is imported inside is not there."""
+    try:
+        yield
+    except ImportError as error:
+        msg = f"training needs {error.name}: install requirements-train.txt, or use the image for training"
+        raise click.ClickException(msg) from error
+
+
+def _prune(store: Store, keep: int) -> None:
+    for version in store.prune(keep):
+        click.echo(f"removed {version}: {keep} versions are kept")
+
+
+def _exit_unless(confirmed: bool) -> None:  # noqa: FBT001 -- its only argument
+    if not confirmed:
+        sys.exit(UNCONFIRMED)
+
+
+def _roll_out(place: Place, target: Callable[[Deployment | None], Target]) -> bool:
+    """Check what would answer, deploy it, and say how many workers serve it; returns whether any has confirmed it."""
     from service.rollout import roll_out
     from service.slots import RunFolder
 
@@ -174,8 +253,9 @@ def _roll_out(place: Place, target: Callable[[Deployment | None], Target]) -> No
     deployed = f"{arms if deployment.split else deployment.champion} is deployed as generation {deployment.generation}"
     if not workers:
         click.echo(f"{deployed}, unconfirmed: no worker lives in {place.run}; those that start will serve it")
-        sys.exit(UNCONFIRMED)
-    click.echo(f"{deployed}; {workers} worker{'s serve' if workers > 1 else ' serves'} it")
+    else:
+        click.echo(f"{deployed}; {workers} worker{'s serve' if workers > 1 else ' serves'} it")
+    return workers > 0
 
 
 def _check(store: Store, version: str) -> int:

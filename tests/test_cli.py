@@ -13,9 +13,10 @@ import orjson
 import pytest
 from click.testing import CliRunner, Result
 
-from cli import UNCONFIRMED, main
+from cli import NOT_BETTER, UNCONFIRMED, main
 from pricing.store import Artifact, Store
 from tests.gunicorn_process import ROOT
+from train import market
 from train.tables import COLUMNS
 
 HEADER = ",".join(COLUMNS)
@@ -58,6 +59,11 @@ def error_of(result: Result) -> str:
     return line.removeprefix("Error: ")
 
 
+def unconfirmed(store: Store) -> str:
+    """What is said where no worker runs."""
+    return f"unconfirmed: no worker lives in {store.root.with_name('run')}; those that start will serve it"
+
+
 class TestTraining:
     class Twice(NamedTuple):
         store: Store
@@ -73,7 +79,7 @@ class TestTraining:
 
     def test_the_first_version_is_deployed(self, twice: Twice) -> None:
         assert twice.first.exit_code == 0
-        assert twice.first.stdout.endswith("deployed v1.0.0 as generation 1\n")
+        assert twice.first.stdout.endswith(f"v1.0.0 is deployed as generation 1, {unconfirmed(twice.store)}\n")
         assert twice.store.deployment().champion == "v1.0.0"
 
     def test_the_next_one_is_published_and_not_deployed_and_says_so(self, twice: Twice) -> None:
@@ -131,7 +137,7 @@ class TestTraining:
     def test_deploy_version_and_seed_do_what_they_say(self, two: Store) -> None:
         options = ["--family", "gradient-boosting", "--version", "v3.0.0", "--deploy", "--seed", "7"]
         result = invoke(two.root, "train", *options)
-        assert result.stdout.endswith("deployed v3.0.0 as generation 2\n")
+        assert result.stdout.endswith(f"v3.0.0 is deployed as generation 2, {unconfirmed(two)}\n")
         assert (two.deployment().champion, two.deployment().previous) == ("v3.0.0", "v1.0.0")
         assert two.read("v3.0.0").manifest.seed == 7
 
@@ -282,10 +288,7 @@ class TestPromote:
     def test_deploys_under_the_next_generation(self, two: Store) -> None:
         result = invoke(two.root, "promote", "v1.1.0")
         assert result.exit_code == UNCONFIRMED
-        assert result.stdout == (
-            "v1.1.0 is deployed as generation 2, unconfirmed: "
-            f"no worker lives in {two.root.with_name('run')}; those that start will serve it\n"
-        )
+        assert result.stdout == f"v1.1.0 is deployed as generation 2, {unconfirmed(two)}\n"
         assert two.deployment().champion == "v1.1.0"
 
     def test_an_unknown_version_leaves_the_pointer_as_it_was(self, run: Run, store: Store) -> None:
@@ -396,3 +399,116 @@ class TestAsAProcess:
         assert found.stderr == (
             "Error: training needs duckdb: install requirements-train.txt, or use the image for training\n"
         )
+
+
+class TestSplitAndRollback:
+    def test_a_split_is_deployed_and_listed(self, two: Store) -> None:
+        result = invoke(two.root, "split", "v1.0.0=90", "v1.1.0=10")
+        assert result.exit_code == UNCONFIRMED
+        assert result.stdout.startswith("v1.0.0=90 v1.1.0=10 is deployed as generation 2, unconfirmed: ")
+        assert two.deployment().arms == {"v1.0.0": 90, "v1.1.0": 10}
+        first, second, _ = invoke(two.root, "models").stdout.splitlines()
+        assert first.startswith("v1.0.0     champion 90 %   gradient-boosting ")
+        assert second.startswith("v1.1.0     challenger 10 % gradient-boosting ")
+
+    @pytest.mark.parametrize(
+        ("weights", "sentence"),
+        [
+            (["v1.0.0=90", "v1.1.0=20"], "weights are whole percent, at least 1 each, and add up to 100; got "),
+            (["v1.0.0=100", "v1.1.0=0"], "weights are whole percent, at least 1 each, and add up to 100; got "),
+            (["v1.1.0=100"], "the champion v1.0.0 must be one of the arms; got v1.1.0=100"),
+            (["v1.0.0=90", "v9.0.0=10"], "there is no v9.0.0; published: v1.0.0, v1.1.0"),
+        ],
+    )
+    def test_a_split_that_is_none_is_refused_and_nothing_changes(
+        self, two: Store, weights: list[str], sentence: str
+    ) -> None:
+        assert error_of(invoke(two.root, "split", *weights)).startswith(sentence)
+        assert two.deployment().generation == 1
+
+    @pytest.mark.parametrize("word", ["v1.0.0", "v1.0.0=", "v1.0.0=ten", "v1.0.0=-5", "1.0.0=90", "=90", "v1.0.0=9.5"])
+    def test_what_is_no_weight_is_a_wrong_command_line(self, two: Store, word: str) -> None:
+        result = invoke(two.root, "split", word)
+        assert result.exit_code == 2
+        assert f"got '{word}'" in result.stderr
+
+    def test_a_version_that_is_weighed_twice_is_a_wrong_command_line(self, two: Store) -> None:
+        assert invoke(two.root, "split", "v1.0.0=50", "v1.0.0=50").exit_code == 2
+
+    def test_a_rollback_deploys_the_previous_champion(self, two: Store) -> None:
+        invoke(two.root, "promote", "v1.1.0")
+        result = invoke(two.root, "rollback")
+        assert result.exit_code == UNCONFIRMED
+        assert result.stdout.startswith("v1.0.0 is deployed as generation 3, unconfirmed: ")
+
+    def test_without_a_previous_champion_there_is_nothing_to_roll_back_to(self, run: Run) -> None:
+        assert error_of(run("rollback")).startswith("there is no previous version to roll back to")
+
+    def test_a_rollback_to_damaged_files_changes_nothing(self, two: Store) -> None:
+        invoke(two.root, "promote", "v1.1.0")
+        flip_a_bit(two.root / "v1.0.0" / "model.onnx")
+        assert "of v1.0.0/model.onnx (" in error_of(invoke(two.root, "rollback"))
+        assert two.deployment().champion == "v1.1.0"
+
+    def test_a_rollback_from_damaged_files_needs_them_not(self, two: Store) -> None:
+        invoke(two.root, "promote", "v1.1.0")
+        flip_a_bit(two.root / "v1.1.0" / "model.onnx")
+        assert invoke(two.root, "rollback").exit_code == UNCONFIRMED
+        assert two.deployment().champion == "v1.0.0"
+
+    def test_a_split_of_nothing(self, tmp_path: Path) -> None:
+        sentence = error_of(invoke(tmp_path / "artifacts", "split", "v1.0.0=100"))
+        assert sentence == "no version is deployed; `appraiser promote VERSION` deploys the champion of a split"
+        assert list(tmp_path.iterdir()) == []
+
+
+class TestRetrain:
+    def sales(self, tmp_path: Path, rows: int) -> Path:
+        columns = market.synthetic_sales(6_000, seed=0)
+        lines = zip(*(columns[name][:rows].tolist() for name in COLUMNS), strict=True)
+        path = tmp_path / f"{rows}.csv"
+        path.write_text("\n".join([HEADER, *(",".join(map(str, line)) for line in lines)]))
+        return path
+
+    def test_cron_reads_what_came_of_it_from_the_exit_code(self, tmp_path: Path) -> None:
+        root, boosting = tmp_path / "artifacts", ("--family", "gradient-boosting")
+        few, many = self.sales(tmp_path, 1_500), self.sales(tmp_path, 6_000)
+        assert invoke(root, "train", "--data", few, *boosting).exit_code == 0
+        store = Store(root)
+
+        judged = invoke(root, "retrain", "--data", many, *boosting, "--dry-run")
+        assert (judged.exit_code, store.versions()) == (0, ["v1.0.0"])
+
+        better = invoke(root, "retrain", "--data", many, *boosting)
+        assert (better.exit_code, store.deployment().champion) == (UNCONFIRMED, "v1.1.0")
+        assert "v1.1.0 is deployed as generation 2, unconfirmed: " in better.stdout
+
+        not_better = invoke(root, "retrain", "--data", many, *boosting, "--keep", "2")
+        assert (not_better.exit_code, store.deployment().champion) == (NOT_BETTER, "v1.1.0")
+        assert "  against it: the gain is 0.00%, at least 1% is worth a change\n" in not_better.stdout
+        assert store.versions() == ["v1.0.0", "v1.1.0", "v1.2.0"]  # the oldest is the previous one, which is kept
+
+        again = invoke(root, "retrain", "--data", many, *boosting, "--keep", "2", "--dry-run")
+        assert again.exit_code == NOT_BETTER
+
+    def test_a_failure_is_exit_code_1_and_changes_nothing(self, run: Run, store: Store, tmp_path: Path) -> None:
+        path = tmp_path / "sales.csv"
+        path.write_text(f"{HEADER}\n{ROW}\n")
+        assert TOO_FEW in error_of(run("retrain", "--data", path))
+        assert store.versions() == ["v1.0.0"]
+
+    def test_without_data_it_is_a_wrong_command_line(self, run: Run) -> None:
+        assert run("retrain").exit_code == 2
+
+
+def test_old_versions_are_removed_beyond_what_is_kept(store: Store, published: Artifact, tmp_path: Path) -> None:
+    for minor in range(1, 4):
+        manifest = published.manifest.model_copy(update={"version": f"v1.{minor}.0"})
+        store.publish(published._replace(manifest=manifest))
+    sales = TestRetrain().sales(tmp_path, 1_500)
+
+    result = invoke(store.root, "train", "--data", sales, "--family", "gradient-boosting", "--keep", "3")
+
+    assert result.exit_code == 0
+    assert result.stdout.endswith("removed v1.1.0: 3 versions are kept\n")
+    assert store.versions() == ["v1.0.0", "v1.2.0", "v1.3.0", "v1.4.0"]  # v1.0.0 is deployed

@@ -1,26 +1,28 @@
 """`appraiser train`: one training from file to published version, told to a person while it happens."""
 
-from contextlib import suppress
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from rich.console import Console
 from rich.table import Table
 
-from pricing.errors import ArtifactError, NothingDeployedError, VersionExistsError
-from pricing.manifest import Manifest, Scores, is_version, version_key
-from pricing.store import Store
-from train import data
+from pricing.errors import VersionExistsError
+from pricing.manifest import Manifest, Scores, is_version
+from pricing.store import Artifact, Store
+from train import data, seen
 from train.data import Sales
 from train.errors import TrainingError
-from train.split import FIRST_SALT
+from train.split import positions, sides
 from train.training import Plan, train
+from train.versions import next_version, salt
 
 if TYPE_CHECKING:
     from train.names import FamilyName
 
-FIRST_VERSION: Final = "v1.0.0"
+NOTHING_BESIDE: Final[Mapping[str, bytes]] = MappingProxyType({})
 
 
 @dataclass(frozen=True)
@@ -28,25 +30,32 @@ class Order:
     """What the person asked for; None leaves the choice to the program."""
 
     data: Path | None
+    query: str | None
     family: "FamilyName | None"
     version: str | None
     deploy: bool
     seed: int
 
 
-def train_and_publish(store: Store, order: Order, console: Console | None = None) -> Manifest:
-    """Train, publish, and deploy when nothing is deployed yet or when asked to; returns the manifest.
+class Trained(NamedTuple):
+    """What was published, and whether it should be deployed: the first version is, and what was asked for."""
+
+    manifest: Manifest
+    deploy: bool
+
+
+def train_and_publish(store: Store, order: Order, console: Console | None = None) -> Trained:
+    """Train and publish; deploying is left to the caller, who can wait for the workers.
 
     Raises TrainingError or VersionExistsError with one sentence; then nothing has been written.
     """
-    # no markup: a file may be named sales[final].csv
-    console = console or Console(highlight=False, markup=False, emoji=False, soft_wrap=True)
-    version = order.version or next_version(store.versions())
+    console = console or quiet()
+    version = order.version or next_version(store)
     _check_free(store, version)
     store.check_writable()  # these two before minutes of training, not after
-    deploy = order.deploy or not _is_deployed(store)
-    sales = data.synthetic(order.seed) if order.data is None else data.read(order.data)
-    _tell_rows(console, sales)
+    deploy = order.deploy or store.current() is None
+    sales = data.synthetic(order.seed) if order.data is None else data.read(order.data, order.query)
+    tell_rows(console, sales)
     with console.status("starting") as status:
 
         def tell(step: str) -> None:
@@ -54,30 +63,32 @@ def train_and_publish(store: Store, order: Order, console: Console | None = None
             console.print(f"  {step}")
 
         artifact = train(sales, Plan(version, salt(store), order.seed, order.family), tell)
-    folder = store.publish(artifact)
-    _tell_result(console, artifact.manifest)
-    console.print(f"published {version} in {folder} ({artifact.manifest.graph.size:,} bytes of ONNX)")
-    if deploy:
-        console.print(f"deployed {version} as generation {store.deploy(version).generation}")
-    else:
-        console.print(f"not deployed: `appraiser promote {version}` does it")
-    return artifact.manifest
+    publish(store, artifact, sales, console)
+    return Trained(artifact.manifest, deploy)
 
 
-def next_version(published: list[str]) -> str:
-    """v1.0.0 first, then the next minor of the highest."""
-    if not published:
-        return FIRST_VERSION
-    major, minor, _ = version_key(max(published, key=version_key))
-    return f"v{major}.{minor + 1}.0"
+def publish(
+    store: Store, artifact: Artifact, sales: Sales, console: Console, beside: Mapping[str, bytes] = NOTHING_BESIDE
+) -> None:
+    """Publish a version with what it has seen, and print how good it is."""
+    manifest = artifact.manifest
+    test = sides(positions(sales.houses, manifest.split.salt), manifest.split).test
+    rows = seen.to_bytes(seen.hashes(sales.houses[test], sales.prices[test]))
+    folder = store.publish(artifact, {seen.FILE: rows, **beside})
+    _tell_result(console, manifest)
+    console.print(f"published {manifest.version} in {folder} ({manifest.graph.size:,} bytes of ONNX)")
 
 
-def salt(store: Store) -> str:
-    """The salt of the newest version that is whole, so that no later model has seen the test rows of an earlier one."""
-    for version in reversed(store.versions()):
-        with suppress(ArtifactError):  # a damaged version must not keep anybody from training its replacement
-            return store.read(version).manifest.split.salt
-    return FIRST_SALT
+def quiet() -> Console:
+    """A console without markup: a file may be named sales[final].csv."""
+    return Console(highlight=False, markup=False, emoji=False, soft_wrap=True)
+
+
+def tell_rows(console: Console, sales: Sales) -> None:
+    """Print what was accepted and what was not."""
+    console.print(f"{sales.source}: {len(sales.prices):,} rows accepted, {sales.refused:,} refused")
+    for refusal in sales.refusals:
+        console.print(f"  refused: {refusal}")
 
 
 def _check_free(store: Store, version: str) -> None:
@@ -87,20 +98,6 @@ def _check_free(store: Store, version: str) -> None:
     if version in store.versions():
         msg = f"{version} is published already in {store.root}; versions never change, name another with --version"
         raise VersionExistsError(msg)
-
-
-def _is_deployed(store: Store) -> bool:
-    try:
-        store.deployment()
-    except NothingDeployedError:
-        return False
-    return True
-
-
-def _tell_rows(console: Console, sales: Sales) -> None:
-    console.print(f"{sales.source}: {len(sales.prices):,} rows accepted, {sales.refused:,} refused")
-    for refusal in sales.refusals:
-        console.print(f"  refused: {refusal}")
 
 
 def _tell_result(console: Console, manifest: Manifest) -> None:

@@ -9,7 +9,7 @@ from rich.console import Console
 from pricing.errors import NotWritableError, VersionExistsError
 from pricing.store import Artifact, Store
 from train import market
-from train.command import Order, next_version, salt, train_and_publish
+from train.command import Order, train_and_publish
 from train.errors import TrainingError
 from train.tables import COLUMNS
 
@@ -25,44 +25,13 @@ def sales(tmp_path: Path) -> Path:
 
 
 def order(path: Path | None = None, version: str | None = None) -> Order:
-    return Order(path, "gradient-boosting", version, deploy=False, seed=0)
+    return Order(path, None, "gradient-boosting", version, deploy=False, seed=0)
 
 
 def another(artifact: Artifact, version: str, salt: str) -> Artifact:
     """The same artifact as another version with another salt."""
     split = artifact.manifest.split.model_copy(update={"salt": salt})
     return artifact._replace(manifest=artifact.manifest.model_copy(update={"version": version, "split": split}))
-
-
-@pytest.mark.parametrize(
-    ("published", "following"),
-    [
-        ([], "v1.0.0"),
-        (["v1.0.0"], "v1.1.0"),
-        (["v1.0.0", "v1.9.0", "v1.10.3"], "v1.11.0"),
-        (["v2.0.0", "v1.5.0"], "v2.1.0"),
-        (["v0.0.1"], "v0.1.0"),
-    ],
-)
-def test_the_next_version_is_the_next_minor_of_the_highest(published: list[str], following: str) -> None:
-    assert next_version(published) == following
-
-
-def test_the_first_salt_is_0(tmp_path: Path) -> None:
-    assert salt(Store(tmp_path / "artifacts")) == "0"
-
-
-def test_the_salt_is_that_of_the_newest_version(store: Store, published: Artifact) -> None:
-    store.publish(another(published, "v1.10.0", "ten"))
-    store.publish(another(published, "v1.9.0", "nine"))
-    assert salt(store) == "ten"
-
-
-def test_the_salt_is_that_of_the_newest_version_that_is_whole(store: Store, published: Artifact) -> None:
-    store.publish(another(published, "v1.1.0", "whole"))
-    store.publish(another(published, "v1.2.0", "damaged"))
-    (store.root / "v1.2.0" / "model.onnx").write_bytes(b"damaged")
-    assert salt(store) == "whole"
 
 
 def test_a_folder_that_cannot_be_written_is_noticed_before_the_training(tmp_path: Path, sales: Path) -> None:
@@ -75,7 +44,7 @@ def test_a_folder_that_cannot_be_written_is_noticed_before_the_training(tmp_path
 
 def test_a_training_takes_the_salt_over(store: Store, published: Artifact, sales: Path) -> None:
     store.publish(another(published, "v1.1.0", "of its own"))
-    manifest = train_and_publish(store, order(sales), Console(file=io.StringIO()))
+    manifest = train_and_publish(store, order(sales), Console(file=io.StringIO())).manifest
     assert (manifest.version, manifest.split.salt) == ("v1.2.0", "of its own")
     assert store.read("v1.2.0").manifest == manifest
 

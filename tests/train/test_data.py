@@ -281,10 +281,7 @@ class TestRefusedFiles:
     )
     def test_a_wrong_ending(self, tmp_path: Path, name: str, ending: str) -> None:
         path = csv(tmp_path, HEADER, ROW, name=name)
-        assert (
-            refused(path)
-            == f"{path}: expected .csv, .parquet, .jsonl, .ndjson or .duckdb, got {ending}"
-        )
+        assert refused(path) == f"{path}: expected .csv, .parquet, .jsonl, .ndjson or .duckdb, got {ending}"
 
     @pytest.mark.parametrize("ending", ["csv", "parquet"])
     def test_a_file_that_is_not_there(self, tmp_path: Path, ending: str) -> None:

@@ -1,0 +1,213 @@
+"""The judge: each rule alone decides, at its boundary, and the figures can be computed in the head."""
+
+import math
+
+import numpy as np
+import pytest
+
+from pricing.house import Column, Matrix
+from pricing.manifest import Calibration
+from pricing.predictor import Predictor
+from pricing.store import Artifact
+from train.errors import DataError
+from train.judge import Contender, Evidence, Verdict, bootstrap, judge, objections
+
+ROWS = 2_000
+PRICE = 50_000.0
+
+
+class Off:
+    """Whose log price is off by what the third column says times a factor, up and down in turn."""
+
+    def __init__(self, factor: float, spread: float = 0.1) -> None:
+        self._factor = factor
+        self._spread = spread
+
+    def run(self, houses: Matrix) -> tuple[Column, Column]:
+        size = houses[:, 2].astype(np.float64) * self._factor
+        sign = np.where(np.arange(len(houses)) % 2, 1.0, -1.0)
+        return np.log(prices_of(houses)) + sign * size, np.full(len(houses), self._spread)
+
+
+def prices_of(houses: Matrix) -> Column:
+    """Five prices, by the first column, so far apart that no error makes one look like another."""
+    return PRICE * 2 ** houses[:, 0].astype(np.float64)
+
+
+def evidence(rows: int = ROWS) -> Evidence:
+    """Houses whose errors scatter from 0.05 to 0.15, in five equal classes of price."""
+    rng = np.random.default_rng(1)
+    houses = np.zeros((rows, 5), dtype=np.float32)
+    houses[:, 0] = 1 + np.arange(rows) % 5
+    houses[:, 1] = np.arange(rows)
+    houses[:, 2] = rng.uniform(0.05, 0.15, rows)
+    return Evidence(houses, prices_of(houses), np.arange(rows) / rows, 0, only_new=False, used_before=0)
+
+
+def calibration(quantile: float) -> Calibration:
+    return Calibration(rows=200, levels=(0.5, 0.9, 0.99), quantiles=(quantile / 2, quantile, quantile))
+
+
+def contender(published: Artifact, version: str, graph: Off, quantile: float = 1.4) -> Contender:
+    """The quantile of a calibrated interval: 1.4 * spread is the size of error that 90 % keep below."""
+    return Contender(
+        published.manifest.model_copy(update={"version": version}), Predictor(graph, calibration(quantile))
+    )
+
+
+def verdict_on(published: Artifact, factor: float, quantile: float | None = None) -> Verdict:
+    """Of a challenger whose errors are the champion's times a factor, with an interval that holds."""
+    champion = contender(published, "v1.0.0", Off(1))
+    challenger = contender(published, "v1.1.0", Off(factor), 1.4 * factor if quantile is None else quantile)
+    return judge(champion, challenger, evidence())
+
+
+def test_a_challenger_that_halves_the_error_is_better(published: Artifact) -> None:
+    verdict = verdict_on(published, 0.5)
+
+    assert verdict.is_better
+    assert (verdict.champion, verdict.challenger, verdict.rows, verdict.groups) == ("v1.0.0", "v1.1.0", ROWS, ROWS)
+    assert verdict.champion_error == pytest.approx(0.1, abs=0.002)
+    assert verdict.challenger_error == pytest.approx(verdict.champion_error / 2)
+    assert verdict.gain == pytest.approx(0.5)
+    assert verdict.gain_lower == pytest.approx(0.5)  # each row gains the same share
+    assert verdict.coverage == pytest.approx(0.9, abs=0.02)
+    assert verdict.coverage_tolerance == pytest.approx(3 * math.sqrt(0.09 / ROWS) + 0.005)
+    assert [(part.rows, round(part.loss, 6)) for part in verdict.fifths] == [(400, -0.5)] * 5
+
+
+@pytest.mark.parametrize(("factor", "better"), [(0.9899, True), (0.9901, False), (1.0, False), (1.1, False)])
+def test_a_gain_of_less_than_1_percent_is_not_worth_a_change(
+    published: Artifact, factor: float, *, better: bool
+) -> None:
+    verdict = verdict_on(published, factor)
+
+    assert verdict.is_better == better
+    assert any("is worth a change" in sentence for sentence in verdict.against) != better
+
+
+def test_the_same_model_is_not_better(published: Artifact) -> None:
+    verdict = verdict_on(published, 1.0)
+
+    assert (verdict.gain, verdict.gain_lower) == (0.0, 0.0)
+    assert len(verdict.against) == 2
+
+
+class Noisy(Off):
+    """Better on average, by chance: its error on a row has nothing to do with the champion's."""
+
+    def run(self, houses: Matrix) -> tuple[Column, Column]:
+        _, spread = super().run(houses)
+        noise = np.random.default_rng(7).standard_normal(len(houses)) * 0.13
+        return np.log(prices_of(houses)) + noise, spread
+
+
+def test_a_gain_that_may_be_chance_is_none(published: Artifact) -> None:
+    few = evidence(250)
+    verdict = judge(contender(published, "v1.0.0", Off(1)), contender(published, "v1.1.0", Noisy(1), 1.97), few)
+
+    assert verdict.gain > 0.01
+    assert verdict.gain_lower < 0
+    assert [sentence.partition(":")[0] for sentence in verdict.against] == ["the gain may be chance"]
+
+
+@pytest.mark.parametrize(("quantile", "better"), [(0.7, True), (0.6, False), (0.8, False)])
+def test_an_interval_that_does_not_hold_is_refused_on_either_side(
+    published: Artifact, quantile: float, *, better: bool
+) -> None:
+    verdict = verdict_on(published, 0.5, quantile)
+
+    assert verdict.is_better == better
+    assert [sentence.startswith("the interval at 90% contains ") for sentence in verdict.against] == [True] * (
+        not better
+    )
+
+
+class WorseForTheDearest(Off):
+    """Halves the error, but for the dearest fifth, where it is as much times the champion's."""
+
+    def __init__(self, times: float) -> None:
+        super().__init__(0.5)
+        self._times = times
+
+    def run(self, houses: Matrix) -> tuple[Column, Column]:
+        better, spread = super().run(houses)
+        worse, _ = Off(self._times).run(houses)
+        return np.where(houses[:, 0] == 5, worse, better), spread
+
+
+@pytest.mark.parametrize(("times", "better"), [(1.0, True), (1.04, True), (1.2, False)])
+def test_a_fifth_that_is_much_worse_is_refused(published: Artifact, times: float, *, better: bool) -> None:
+    challenger = contender(published, "v1.1.0", WorseForTheDearest(times), 0.85)
+    verdict = judge(contender(published, "v1.0.0", Off(1)), challenger, evidence())
+    against = [sentence for sentence in verdict.against if sentence.startswith("houses of $")]
+
+    assert verdict.fifths[-1].loss == pytest.approx(times - 1)
+    assert verdict.gain > 0.3
+    assert len(against) == (not better)
+
+
+def test_a_challenger_without_certified_parity_is_refused(published: Artifact) -> None:
+    verdict = verdict_on(published, 0.5)
+
+    assert objections(verdict) == []
+    assert objections(verdict.model_copy(update={"parity_ppm": 5.0, "parity_limit_ppm": 5.0})) == []
+    for off in (5.01, math.nan):
+        (sentence,) = objections(verdict.model_copy(update={"parity_ppm": off, "parity_limit_ppm": 5.0}))
+        assert sentence.startswith("ONNX is ")
+
+
+def test_the_parity_that_counts_is_the_worse_one_of_the_certificate(published: Artifact) -> None:
+    parity = published.manifest.parity
+    assert verdict_on(published, 0.5).parity_ppm == max(parity.test_ppm, parity.threshold_ppm)
+
+
+def test_houses_that_are_sold_again_and_again_are_drawn_together() -> None:
+    rng = np.random.default_rng(0)
+    old, new = rng.uniform(0.5, 1.5, 200), rng.uniform(0.5, 1.5, 200)
+    alone = np.arange(200) / 200
+    tenfold = np.repeat(alone, 10)
+
+    single = bootstrap(alone, old, new)
+    together = bootstrap(tenfold, np.repeat(old, 10), np.repeat(new, 10))
+    apart = bootstrap(np.arange(2_000) / 2_000, np.repeat(old, 10), np.repeat(new, 10))
+
+    assert together == pytest.approx(single)  # ten times the same row say no more than one
+    assert apart.std() < 0.5 * single.std()  # taken for ten, they would seem to
+
+
+def test_the_bootstrap_is_as_wide_as_the_scatter_of_the_mean_says() -> None:
+    rng = np.random.default_rng(0)
+    new = rng.uniform(0.5, 1.5, 1_000)
+
+    ratios = bootstrap(np.arange(1_000) / 1_000, np.ones(1_000), new)
+
+    assert ratios.mean() == pytest.approx(new.mean(), abs=0.002)
+    assert ratios.std() == pytest.approx(new.std() / math.sqrt(1_000), rel=0.05)
+
+
+def test_the_same_rows_give_the_same_verdict(published: Artifact) -> None:
+    assert verdict_on(published, 0.97) == verdict_on(published, 0.97)
+
+
+@pytest.mark.parametrize(("rows", "enough"), [(200, True), (199, False)])
+def test_fewer_than_200_houses_judge_nobody(published: Artifact, rows: int, *, enough: bool) -> None:
+    contenders = contender(published, "v1.0.0", Off(1)), contender(published, "v1.1.0", Off(0.5))
+    if enough:
+        assert judge(*contenders, evidence(rows)).rows == rows
+    else:
+        with pytest.raises(DataError, match=r"^199 different houses are left to judge on, at least 200 are needed"):
+            judge(*contenders, evidence(rows))
+
+
+def test_a_verdict_is_read_as_it_was_written(published: Artifact) -> None:
+    verdict = verdict_on(published, 0.97)
+
+    assert Verdict.model_validate_json(verdict.model_dump_json()) == verdict
+
+
+def test_every_sentence_says_what_was_seen_and_what_is_allowed(published: Artifact) -> None:
+    verdict = verdict_on(published, 1.2, 0.5)
+
+    assert len(verdict.against) == 8
+    assert all(any(character.isdigit() for character in sentence) for sentence in verdict.against)

@@ -1,0 +1,189 @@
+"""Retraining end to end on the synthetic market: what is judged on which rows, what is published, what is told."""
+
+import io
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from pricing.errors import DamagedArtifactError, NothingDeployedError
+from pricing.store import Store
+from train import market, seen
+from train.command import Order, train_and_publish
+from train.data import Sales, accept
+from train.errors import TrainingError
+from train.judge import Verdict
+from train.names import FamilyName
+from train.retraining import (
+    ENOUGH_NEW_ROWS,
+    VERDICT_FILE,
+    RetrainOrder,
+    choose_evidence,
+    retrain,
+    times_used,
+)
+from train.split import positions, sides
+from train.tables import COLUMNS
+
+FAMILY: FamilyName = "gradient-boosting"
+FEW, MANY = 1_500, 8_000
+
+
+def write(path: Path, rows: int) -> Path:
+    """The first rows of one market."""
+    columns = market.synthetic_sales(MANY, seed=0)
+    lines = [",".join(map(str, row)) for row in zip(*(columns[name][:rows].tolist() for name in COLUMNS), strict=True)]
+    path.write_text("\n".join([",".join(COLUMNS), *lines]))
+    return path
+
+
+def order(path: Path, *, dry_run: bool = False) -> RetrainOrder:
+    return RetrainOrder(path, None, FAMILY, 0, dry_run)
+
+
+def silent() -> Console:
+    return Console(file=io.StringIO())
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Store:
+    """v1.0.0 of few rows is deployed; copied for each test."""
+    folder = tmp_path_factory.mktemp("trained")
+    store = Store(folder / "artifacts")
+    path = write(folder / "few.csv", FEW)
+    train_and_publish(store, Order(path, None, FAMILY, None, deploy=False, seed=0), silent())
+    store.deploy("v1.0.0")
+    return store
+
+
+@pytest.fixture
+def champion(trained: Store, tmp_path: Path) -> Store:
+    shutil.copytree(trained.root, tmp_path / "artifacts")
+    return Store(tmp_path / "artifacts")
+
+
+def test_more_rows_make_a_better_model_which_is_published_with_its_verdict(champion: Store, tmp_path: Path) -> None:
+    told = io.StringIO()
+
+    verdict = retrain(champion, order(write(tmp_path / "many.csv", MANY)), Console(file=told, soft_wrap=True))
+
+    assert verdict.is_better
+    assert (verdict.champion, verdict.challenger) == ("v1.0.0", "v1.1.0")
+    assert Verdict.model_validate_json(champion.read_beside("v1.1.0", VERDICT_FILE) or b"") == verdict
+    assert champion.versions() == ["v1.0.0", "v1.1.0"]
+    assert champion.deployment().champion == "v1.0.0"  # deploying is the caller's
+    assert f"gain {verdict.gain:.2%}, at least {verdict.gain_lower:.2%}" in told.getvalue()
+    assert "verdict: v1.1.0 is better\n" in told.getvalue()
+
+
+def test_both_are_judged_on_test_rows_that_have_come_since(champion: Store, tmp_path: Path) -> None:
+    verdict = retrain(champion, order(write(tmp_path / "many.csv", MANY), dry_run=True), silent())
+    columns = market.synthetic_sales(MANY, seed=0)
+    sales = accept(columns, "", synthetic=True, first_line=1)
+    split = champion.read("v1.0.0").manifest.split
+    test = sides(positions(sales.houses, split.salt), split).test
+
+    assert verdict.only_new
+    assert verdict.rows == verdict.new_rows == int(test[FEW:].sum())
+
+
+def test_the_same_rows_make_no_better_model_and_all_test_rows_judge(champion: Store, tmp_path: Path) -> None:
+    verdict = retrain(champion, order(write(tmp_path / "few.csv", FEW)), silent())
+
+    assert not verdict.is_better
+    assert (verdict.only_new, verdict.new_rows, verdict.gain) == (False, 0, 0.0)
+    assert verdict.rows == champion.read("v1.0.0").manifest.metrics.test.rows
+    assert champion.versions() == ["v1.0.0", "v1.1.0"]
+
+
+def test_a_dry_run_writes_nothing(champion: Store, tmp_path: Path) -> None:
+    path = write(tmp_path / "many.csv", MANY)
+    before = sorted(champion.root.rglob("*"))
+    told = io.StringIO()
+
+    verdict = retrain(champion, order(path, dry_run=True), Console(file=told, soft_wrap=True))
+
+    assert verdict.is_better
+    assert sorted(champion.root.rglob("*")) == before
+    assert told.getvalue().endswith("dry run: v1.1.0 was not published\n")
+
+
+def test_the_verdict_says_how_often_such_rows_were_used(champion: Store, tmp_path: Path) -> None:
+    path = write(tmp_path / "few.csv", FEW)
+
+    used = [retrain(champion, order(path), silent()).used_before for _ in range(3)]
+
+    assert used == [0, 1, 2]
+    shutil.rmtree(champion.root / "v1.1.0")  # pruned: the count does not fall
+    shutil.rmtree(champion.root / "v1.2.0")
+    manifest = champion.read("v1.0.0").manifest
+    assert [times_used(champion, manifest, only_new=only_new) for only_new in (False, True)] == [3, 3]
+    other = manifest.model_copy(update={"version": "v9.0.0"})
+    assert [times_used(champion, other, only_new=only_new) for only_new in (False, True)] == [3, 0]
+
+
+def test_a_damaged_verdict_counts_for_nothing(champion: Store, tmp_path: Path) -> None:
+    retrain(champion, order(write(tmp_path / "few.csv", FEW)), silent())
+    (champion.root / "v1.1.0" / VERDICT_FILE).write_bytes(b"{}")
+
+    assert times_used(champion, champion.read("v1.0.0").manifest, only_new=False) == 0
+
+
+def sales_with(champion: Store, new_test_rows: int) -> Sales:
+    """The champion's own rows, and rows of which so many are test rows."""
+    split = champion.read("v1.0.0").manifest.split
+    columns = market.synthetic_sales(MANY, seed=0)
+    test = sides(positions(accept(columns, "", synthetic=True, first_line=1).houses, split.salt), split).test
+    kept = np.arange(MANY) < FEW
+    kept[np.flatnonzero(test & ~kept)[:new_test_rows]] = True
+    return accept({name: values[kept] for name, values in columns.items()}, "", synthetic=True, first_line=1)
+
+
+@pytest.mark.parametrize(("new", "only_new"), [(999, False), (1_000, True)])
+def test_from_1000_new_test_rows_on_only_those_judge(champion: Store, new: int, *, only_new: bool) -> None:
+    manifest = champion.read("v1.0.0").manifest
+
+    evidence = choose_evidence(champion, manifest, sales_with(champion, new))
+
+    assert (evidence.new_rows, evidence.only_new, ENOUGH_NEW_ROWS) == (new, only_new, 1_000)
+    old = 0 if only_new else manifest.metrics.test.rows
+    assert len(evidence.prices) == len(evidence.houses) == len(evidence.position) == new + old
+
+
+@pytest.mark.parametrize("content", [None, b"", b"damaged"], ids=["none", "empty", "damaged"])
+def test_without_the_memory_of_its_rows_all_test_rows_judge(champion: Store, content: bytes | None) -> None:
+    path = champion.root / "v1.0.0" / seen.FILE
+    path.unlink()
+    if content is not None:
+        path.write_bytes(content)
+
+    evidence = choose_evidence(champion, champion.read("v1.0.0").manifest, sales_with(champion, 1_000))
+
+    assert (evidence.new_rows, evidence.only_new) == (0, False)
+
+
+def test_without_a_champion_there_is_nothing_to_compare_with(tmp_path: Path) -> None:
+    with pytest.raises(NothingDeployedError, match="nothing to compare with: `appraiser train` makes a first one"):
+        retrain(Store(tmp_path / "artifacts"), order(tmp_path / "none.csv"), silent())
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_damaged_champion_cannot_be_compared_with(champion: Store, tmp_path: Path) -> None:
+    (champion.root / "v1.0.0" / "model.onnx").write_bytes(b"damaged")
+
+    with pytest.raises(DamagedArtifactError):
+        retrain(champion, order(tmp_path / "none.csv"), silent())
+
+
+def test_a_champion_for_another_contract_cannot_be_compared_with(champion: Store, tmp_path: Path) -> None:
+    artifact = champion.read("v1.0.0")
+    first = artifact.manifest.features[0].model_copy(update={"unit": "square meters"})
+    features = (first, *artifact.manifest.features[1:])
+    manifest = artifact.manifest.model_copy(update={"version": "v1.4.0", "features": features})
+    champion.publish(artifact._replace(manifest=manifest))
+    champion.deploy("v1.4.0")
+
+    with pytest.raises(TrainingError, match=r"`appraiser train` makes v2\.0\.0, `appraiser promote` deploys it$"):
+        retrain(champion, order(tmp_path / "none.csv"), silent())

@@ -1,0 +1,165 @@
+"""`appraiser retrain`: a challenger on new data, judged against the champion, published with its verdict.
+
+Deploying it when it is better is left to the caller, who can wait for the workers.
+"""
+
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+from pydantic import ValidationError
+from rich.console import Console
+from rich.table import Table
+
+from pricing.deployment import Deployment
+from pricing.errors import NothingDeployedError
+from pricing.manifest import Manifest
+from pricing.predictor import load
+from pricing.store import Store
+from train import data, seen
+from train.command import publish, quiet, tell_rows
+from train.data import Sales
+from train.errors import TrainingError
+from train.judge import LEVEL, Contender, Evidence, Verdict, judge
+from train.names import FamilyName
+from train.split import positions, sides
+from train.training import Plan, train
+from train.versions import is_of_this_contract, next_version
+
+VERDICT_FILE: Final = "verdict.json"
+ENOUGH_NEW_ROWS: Final = 1_000
+
+
+@dataclass(frozen=True)
+class RetrainOrder:
+    """What the person asked for; None leaves the choice to the program."""
+
+    data: Path
+    query: str | None
+    family: FamilyName | None
+    seed: int
+    dry_run: bool
+
+
+def retrain(store: Store, order: RetrainOrder, console: Console | None = None) -> Verdict:
+    """Train a challenger, judge it, publish it with its verdict unless this is a dry run, and print all of it.
+
+    Raises TrainingError, ArtifactError, NothingDeployedError or NotWritableError with one sentence; then nothing has
+    been written.
+    """
+    console = console or quiet()
+    deployment = _deployment(store)
+    champion = _champion(store, deployment)
+    if not order.dry_run:
+        store.check_writable()
+    version = next_version(store)
+    sales = data.read(order.data, order.query)
+    tell_rows(console, sales)
+    split = champion.manifest.split
+    with console.status("starting") as status:
+
+        def tell(step: str) -> None:
+            status.update(step)
+            console.print(f"  {step}")
+
+        challenger = train(sales, Plan(version, split.salt, order.seed, order.family), tell)
+        tell("judging champion and challenger on the same test rows")
+        verdict = judge(
+            champion, Contender(challenger.manifest, load(challenger)), choose_evidence(store, champion.manifest, sales)
+        )
+    _tell_verdict(console, verdict)
+    if order.dry_run:
+        console.print(f"dry run: {version} was not published")
+    else:
+        publish(store, challenger, sales, console, {VERDICT_FILE: verdict.model_dump_json(indent=2).encode()})
+    return verdict
+
+
+def choose_evidence(store: Store, champion: Manifest, sales: Sales) -> Evidence:
+    """The test rows that have come since the champion's training when there are enough of them, else all of them.
+
+    The champion's split says which rows are test rows: neither the champion nor a challenger with the same split has
+    learned from them. Rows come into use when a version is judged on them, so of the same rows every further verdict
+    is worth less: it says how many there have been.
+    """
+    position = positions(sales.houses, champion.split.salt)
+    test = sides(position, champion.split).test
+    rows = Evidence(sales.houses[test], sales.prices[test], position[test], 0, only_new=False, used_before=0)
+    known = seen.parse(store.read_beside(champion.version, seen.FILE))
+    new = np.zeros(len(rows.prices), np.bool_)
+    if known is not None:
+        new = ~np.isin(seen.hashes(rows.houses, rows.prices), known)
+    count = int(new.sum())
+    only_new = count >= ENOUGH_NEW_ROWS
+    if only_new:
+        rows = rows._replace(houses=rows.houses[new], prices=rows.prices[new], position=rows.position[new])
+    return rows._replace(new_rows=count, only_new=only_new, used_before=times_used(store, champion, only_new=only_new))
+
+
+def times_used(store: Store, champion: Manifest, *, only_new: bool) -> int:
+    """How many verdicts have used such rows: any with this salt, or of new rows those against this champion.
+
+    The highest count on record counts too, so that it does not fall when old versions are pruned.
+    """
+    used = [
+        verdict.used_before + 1
+        for verdict in verdicts(store)
+        if (verdict.champion == champion.version if only_new else verdict.salt == champion.split.salt)
+    ]
+    return max(len(used), *used, 0)
+
+
+def verdicts(store: Store) -> list[Verdict]:
+    """The verdicts of all published versions that have one; a damaged one is left out."""
+    found = []
+    for version in store.versions():
+        content = store.read_beside(version, VERDICT_FILE)
+        if content is not None:
+            with suppress(ValidationError):
+                found.append(Verdict.model_validate_json(content))
+    return found
+
+
+def _deployment(store: Store) -> Deployment:
+    try:
+        return store.deployment()
+    except NothingDeployedError as error:
+        msg = "no version is deployed, so there is nothing to compare with: `appraiser train` makes a first one"
+        raise NothingDeployedError(msg) from error
+
+
+def _champion(store: Store, deployment: Deployment) -> Contender:
+    artifact = store.read(deployment.champion, deployment.sha256[deployment.champion])
+    if not is_of_this_contract(artifact.manifest):
+        msg = (
+            f"the champion {deployment.champion} was trained for other features, units or bounds: no challenger "
+            f"can be compared with it; `appraiser train` makes {next_version(store)}, `appraiser promote` deploys it"
+        )
+        raise TrainingError(msg)
+    return Contender(artifact.manifest, load(artifact))
+
+
+def _tell_verdict(console: Console, verdict: Verdict) -> None:
+    rows = f"{verdict.rows:,} test rows" + (" that have come since its training" if verdict.only_new else "")
+    used = f"used {verdict.used_before} times before" if verdict.used_before else "never used before"
+    console.print(f"{verdict.challenger} against the champion {verdict.champion}, on {rows} ({used}):")
+    console.print(
+        f"  mean absolute error of the log price {verdict.challenger_error:.4f} against {verdict.champion_error:.4f}: "
+        f"gain {verdict.gain:.2%}, at least {verdict.gain_lower:.2%} (one-sided 95 %)"
+    )
+    console.print(
+        f"  interval at {LEVEL:.0%}: contains {verdict.coverage:.1%} of the prices, "
+        f"allowed is {LEVEL:.0%} ± {verdict.coverage_tolerance:.1%}"
+    )
+    table = Table(title="by fifth of the predicted price", title_justify="left")
+    for heading in ("prices", "rows", "error against champion", "at least"):
+        table.add_column(heading, justify="right")
+    for part in verdict.fifths:
+        prices = f"${part.lowest_price:,.0f} to ${part.highest_price:,.0f}"
+        table.add_row(prices, f"{part.rows:,}", f"{part.loss:+.1%}", f"{part.loss_lower:+.1%}")
+    console.print(table)
+    for sentence in verdict.against:
+        console.print(f"  against it: {sentence}")
+    console.print(f"verdict: {verdict.challenger} is {'better' if verdict.is_better else 'not better'}")
