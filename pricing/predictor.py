@@ -5,13 +5,15 @@ Training, evaluation and serving all come through here, so the same house has th
 
 import os
 from collections.abc import Sequence
+from itertools import product
 from typing import Final, NamedTuple, Protocol
 
 import numpy as np
 
 from pricing.errors import DamagedArtifactError, ModelError
+from pricing.graph import check_graph
 from pricing.house import FEATURES, Column, Matrix
-from pricing.manifest import Calibration, Example
+from pricing.manifest import Calibration, Example, Feature
 from pricing.store import Artifact
 
 # Read by onnxruntime when it is imported: without it, a device id is written below the home folder.
@@ -82,8 +84,10 @@ def load(artifact: Artifact) -> Predictor:
     Raises DamagedArtifactError, with what was observed and expected, when it does not.
     """
     try:
+        check_graph(artifact.graph)
         graph = OnnxGraph(artifact.graph)
         check_examples(graph, artifact.manifest.examples)
+        check_corners(graph, artifact.manifest.features)
     except ModelError as error:
         msg = f"{artifact.manifest.version}: {error}"
         raise DamagedArtifactError(msg) from error
@@ -100,6 +104,25 @@ def check_examples(graph: Runs, examples: Sequence[Example]) -> None:
         if observed != [example.log_price, example.spread]:
             msg = f"example {number}: observed {observed}, expected {[example.log_price, example.spread]}"
             raise ModelError(msg)
+
+
+def check_corners(graph: Runs, features: Sequence[Feature]) -> None:
+    """Raise ModelError unless every corner of the contract, and of what was trained on, gets a price and a spread.
+
+    Examples are houses of the middle; a tree that is broken at its edges answers them as ever.
+    """
+    bounds = [(feature.above if feature.minimum is None else feature.minimum, feature.maximum) for feature in features]
+    trained = [(feature.trained_from, feature.trained_to) for feature in features]
+    houses = np.array([*product(*bounds), *product(*trained)], dtype=np.float32)
+    log_price, spread = graph.run(houses)
+    with np.errstate(over="ignore"):
+        price = np.exp(log_price)
+    good = np.isfinite(price) & (price > 0) & np.isfinite(spread) & (spread > 0)
+    if not good.all():
+        bad = int(np.argmin(good))
+        told = ", ".join(f"{feature.name} {value:.9g}" for feature, value in zip(features, houses[bad], strict=True))
+        msg = f"observed price {price[bad]} and spread {spread[bad]} for {told}, expected finite numbers above 0"
+        raise ModelError(msg)
 
 
 def _session(graph: bytes) -> onnxruntime.InferenceSession:

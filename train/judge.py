@@ -77,6 +77,8 @@ class Verdict(BaseModel):
     """1 - challenger_error / champion_error."""
     gain_lower: float
     """Lower bound of the one-sided 95 % interval of `gain`."""
+    skill_lower: float
+    """Lower bound, as of `gain`, of what the challenger gains on one price for all of these houses, their median."""
     coverage: float
     """Share of the prices within the challenger's interval at level 0.9."""
     coverage_tolerance: float
@@ -107,7 +109,7 @@ def judge(champion: Contender, challenger: Contender, evidence: Evidence) -> Ver
         raise DataError(msg)
     old, new = (contender.predictor.predict(houses, LEVEL) for contender in (champion, challenger))
     old_error, new_error = (np.abs(np.log(found.price / prices)) for found in (old, new))
-    ratios = bootstrap(position, old_error, new_error)
+    constant_error = np.abs(np.log(prices) - np.median(np.log(prices)))
     ratio = float(new_error.mean() / old_error.mean())
     coverage = float(np.mean((new.lower <= prices) & (prices <= new.upper)))
     parity = challenger.manifest.parity
@@ -123,7 +125,8 @@ def judge(champion: Contender, challenger: Contender, evidence: Evidence) -> Ver
         champion_error=float(old_error.mean()),
         challenger_error=float(new_error.mean()),
         gain=1 - ratio,
-        gain_lower=1 - float(np.quantile(ratios, 1 - ONE_SIDED)),
+        gain_lower=_lower_gain(bootstrap(position, old_error, new_error)),
+        skill_lower=_lower_gain(bootstrap(position, constant_error, new_error)),
         coverage=coverage,
         coverage_tolerance=3 * float(np.sqrt(LEVEL * (1 - LEVEL) / len(prices))) + COVERAGE_SLACK,
         fifths=fifths((old.price + new.price) / 2, position, old_error, new_error),
@@ -141,6 +144,8 @@ def objections(figures: Verdict) -> list[str]:
         found.append(f"the gain may be chance: its lower bound is {figures.gain_lower:.2%}, it must be above 0")
     if figures.gain < LEAST_GAIN:
         found.append(f"the gain is {figures.gain:.2%}, at least {LEAST_GAIN:.0%} is worth a change")
+    if figures.skill_lower <= 0:  # of a file with its prices in the wrong rows the champion knows even less
+        found.append("it is no better than one price for all houses would be: are the prices those of their houses?")
     if abs(figures.coverage - LEVEL) > figures.coverage_tolerance:
         found.append(
             f"the interval at {LEVEL:.0%} contains {figures.coverage:.1%} of the prices, "
@@ -155,6 +160,10 @@ def objections(figures: Verdict) -> list[str]:
     if not figures.parity_ppm <= figures.parity_limit_ppm:
         found.append(f"ONNX is {figures.parity_ppm:.2f} ppm off scikit-learn, allowed is {figures.parity_limit_ppm:g}")
     return found
+
+
+def _lower_gain(ratios: Column) -> float:
+    return 1 - float(np.quantile(ratios, 1 - ONE_SIDED))
 
 
 def fifths(price: Column, position: Column, old_error: Column, new_error: Column) -> tuple[Part, ...]:

@@ -147,7 +147,8 @@ def _tell_verdict(console: Console, verdict: Verdict) -> None:
     console.print(f"{verdict.challenger} against the champion {verdict.champion}, on {rows} ({used}):")
     console.print(
         f"  mean absolute error of the log price {verdict.challenger_error:.4f} against {verdict.champion_error:.4f}: "
-        f"gain {verdict.gain:.2%}, at least {verdict.gain_lower:.2%} (one-sided 95 %)"
+        f"gain {verdict.gain:.2%}, at least {verdict.gain_lower:.2%} (one-sided 95 %), "
+        f"on one price for all at least {verdict.skill_lower:.0%}"
     )
     console.print(
         f"  interval at {LEVEL:.0%}: contains {verdict.coverage:.1%} of the prices, "

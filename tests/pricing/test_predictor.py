@@ -13,7 +13,7 @@ from onnx import TensorProto, helper
 from pricing.errors import DamagedArtifactError, ModelError
 from pricing.house import FEATURES, Column, Matrix, columns_to_matrix
 from pricing.manifest import Calibration, Example
-from pricing.predictor import OnnxGraph, Predictor, check_examples, load
+from pricing.predictor import OnnxGraph, Predictor, check_corners, check_examples, load
 from pricing.store import Artifact
 from tests.fakes import SPREAD, ThousandDollarsASquareFoot
 from train import data
@@ -153,26 +153,55 @@ class TestRefusals:
             pytest.param(graph(output_type=TensorProto.FLOAT), id="outputs of floats"),
         ],
     )
-    def test_a_graph_of_another_signature_is_refused(self, published: Artifact, made: bytes) -> None:
-        with pytest.raises(DamagedArtifactError, match=r"^v1\.0\.0: the graph takes .* and gives .*; expected "):
-            load(published._replace(graph=made))
+    def test_a_graph_of_another_signature_is_refused(self, made: bytes) -> None:
+        with pytest.raises(ModelError, match=r"^the graph takes .* and gives .*; expected "):
+            OnnxGraph(made)
 
-    def test_a_refusal_says_what_was_found_and_what_was_expected(self, published: Artifact) -> None:
-        with pytest.raises(DamagedArtifactError) as refused:
-            load(published._replace(graph=graph(columns=4, names=("log_price", "more"))))
+    def test_a_refusal_says_what_was_found_and_what_was_expected(self) -> None:
+        with pytest.raises(ModelError) as refused:
+            OnnxGraph(graph(columns=4, names=("log_price", "more")))
         assert str(refused.value) == (
-            "v1.0.0: the graph takes [('houses', 'tensor(float)', [4])] and gives [('log_price', 'tensor(double)', []),"
+            "the graph takes [('houses', 'tensor(float)', [4])] and gives [('log_price', 'tensor(double)', []),"
             f" ('more', 'tensor(double)', [])]; expected {OURS} and {OUR_OUTPUTS}"
         )
 
     @pytest.mark.parametrize("made", [b"", b"no graph at all", b"\x08\x0a"])
     def test_bytes_that_are_no_graph_are_refused(self, published: Artifact, made: bytes) -> None:
-        with pytest.raises(DamagedArtifactError, match=r"^v1\.0\.0: the graph cannot be loaded: "):
+        with pytest.raises(ModelError, match=r"^the graph cannot be loaded: "):
+            OnnxGraph(made)
+        with pytest.raises(DamagedArtifactError, match=r"^v1\.0\.0: the file "):
             load(published._replace(graph=made))
 
     def test_a_cut_off_graph_is_refused(self, published: Artifact) -> None:
-        with pytest.raises(DamagedArtifactError, match=r"^v1\.0\.0: the graph cannot be loaded: "):
+        with pytest.raises(DamagedArtifactError, match=r"^v1\.0\.0: the file is no ONNX file, or a damaged one$"):
             load(published._replace(graph=published.graph[:-100]))
+
+    @pytest.mark.parametrize(
+        ("log_price", "spread", "told"),
+        [
+            (math.nan, 0.1, "price nan and spread 0.1"),
+            (math.inf, 0.1, "price inf and spread 0.1"),
+            (1e4, 0.1, "price inf and spread 0.1"),
+            (-1e4, 0.1, "price 0.0 and spread 0.1"),
+            (13.0, 0.0, "price 442413.3920089205 and spread 0.0"),
+            (13.0, math.nan, "price 442413.3920089205 and spread nan"),
+        ],
+    )
+    def test_a_corner_without_a_price_is_refused(
+        self, published: Artifact, log_price: float, spread: float, told: str
+    ) -> None:
+        class BrokenAbove(ThousandDollarsASquareFoot):
+            def run(self, houses: Matrix) -> tuple[Column, Column]:
+                good, width = np.full(len(houses), 13.0), np.full(len(houses), 0.1)
+                old = houses[:, 3] >= 500
+                return np.where(old, log_price, good), np.where(old, spread, width)
+
+        with pytest.raises(ModelError) as refused:
+            check_corners(BrokenAbove(), published.manifest.features)
+        assert str(refused.value) == (
+            f"observed {told} for square_feet 0, bedrooms 0, bathrooms 0, age_years 500, distance_to_city 0, "
+            "expected finite numbers above 0"
+        )
 
     @pytest.mark.parametrize("field", ["log_price", "spread"])
     @pytest.mark.parametrize("number", [0, 4])

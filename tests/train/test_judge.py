@@ -147,6 +147,23 @@ def test_a_fifth_that_is_much_worse_is_refused(published: Artifact, times: float
     assert len(against) == (not better)
 
 
+def test_a_challenger_that_knows_no_more_than_one_price_for_all_is_refused(published: Artifact) -> None:
+    """As after a training on a file with its prices in the wrong rows, where the champion knows even less."""
+    rng = np.random.default_rng(0)
+    lost = evidence()._replace(prices=rng.permutation(evidence().prices))
+
+    class OnePrice(Off):
+        def run(self, houses: Matrix) -> tuple[Column, Column]:
+            return np.full(len(houses), np.log(np.median(lost.prices))), np.full(len(houses), 1.4)
+
+    champion, challenger = contender(published, "v1.0.0", Off(1)), contender(published, "v1.1.0", OnePrice(1), 1.0)
+    verdict = judge(champion, challenger, lost)
+
+    assert verdict.gain_lower > 0.1
+    assert verdict.skill_lower == pytest.approx(0)
+    assert verdict.against[0].startswith("it is no better than one price for all houses would be")
+
+
 def test_a_challenger_without_certified_parity_is_refused(published: Artifact) -> None:
     verdict = verdict_on(published, 0.5)
 
