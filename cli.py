@@ -217,7 +217,9 @@ def serve(place: Place) -> None:
         place.store.root
     )  # as given by --artifacts; the service reads the environment
     os.environ["APPRAISER_RUN"] = str(place.run)
-    os.execv(sys.executable, [sys.executable, "-m", "gunicorn"])  # noqa: S606 -- becomes gunicorn, with no shell
+    # Its script, since an upgrade by USR2 runs the same again, and `python -m gunicorn` cannot be run again like that.
+    script = str(Path(sys.executable).with_name("gunicorn"))
+    os.execv(sys.executable, [sys.executable, script])  # noqa: S606 -- becomes gunicorn, with no shell
 
 
 @contextmanager

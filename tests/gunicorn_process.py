@@ -28,7 +28,8 @@ if os.path.exists("gunicorn.conf.py"):
     globals().update(runpy.run_path("gunicorn.conf.py"))
 
 def when_ready(server):
-    os.write({fd}, b"%d\\n" % server.num_workers)
+    port = server.LISTENERS[0].getsockname()[1]
+    os.write({fd}, b"%d %d\\n" % (server.num_workers, port))
 
 def post_worker_init(worker):
     os.write({fd}, b"ready\\n")
@@ -87,7 +88,7 @@ def gunicorn(
     when every worker has loaded the application. Raises AssertionError when gunicorn dies before, or leaves a process
     behind; to whatever is raised the log is added as a note.
     """
-    command = [sys.executable, "-m", "gunicorn", "--no-control-socket", *args]
+    command = [sys.executable, str(Path(sys.executable).with_name("gunicorn")), "--no-control-socket", *args]
     command += ["--worker-class", worker_class] if worker_class else []
     command += ["--workers", str(workers)] if workers else []
     command += [app] if app else []
@@ -104,25 +105,22 @@ def gunicorn(
 
 @contextmanager
 def _started(command: list[str], cwd: Path, env: Mapping[str, str], folder: Path) -> Iterator[GunicornProcess]:
-    # The listening socket is made here and handed over, so that no other test can take its port in between.
     lifeline, theirs = socket.socketpair()
-    with lifeline, theirs, socket.create_server((HOST, 0)) as listener, (folder / "log").open("wb") as log:
-        port = listener.getsockname()[1]
+    with lifeline, theirs, (folder / "log").open("wb") as log:
         configuration = folder / "gunicorn.conf.py"
         configuration.write_text(CONFIGURATION.format(fd=theirs.fileno()))
         process = subprocess.Popen(
-            [*command, "--config", str(configuration), "--bind", f"fd://{listener.fileno()}"],
+            [*command, "--config", str(configuration), "--bind", f"{HOST}:0"],
             cwd=cwd,
             env={**os.environ, "PYTHONPATH": str(ROOT), "APPRAISER_RUN": str(folder / "run"), **env},
             stdout=log,
             stderr=log,
-            pass_fds=[listener.fileno(), theirs.fileno()],
+            pass_fds=[theirs.fileno()],
             start_new_session=True,  # a group of its own, to be killed as one
         )
         theirs.close()  # our copy: the other end is gone when the last process of gunicorn is
-        listener.close()
         try:
-            _await_workers(lifeline, folder / "log")
+            port = _await_workers(lifeline, folder / "log")
             yield GunicornProcess(process, port, folder / "log", folder / "run", lifeline)
         finally:
             with suppress(ProcessLookupError):
@@ -130,12 +128,14 @@ def _started(command: list[str], cwd: Path, env: Mapping[str, str], folder: Path
             process.wait()
 
 
-def _await_workers(lifeline: socket.socket, log: Path) -> None:
+def _await_workers(lifeline: socket.socket, log: Path) -> int:
+    """The port, once every worker is ready."""
     lifeline.settimeout(READY_SECONDS)
     with lifeline.makefile() as reports:
-        workers = reports.readline()
+        workers, _, port = reports.readline().partition(" ")
         started = [reports.readline() for _ in range(int(workers or 1))]
     assert all([workers, *started]), f"gunicorn ended before it was ready:\n{log.read_text(errors='replace')}"
+    return int(port)
 
 
 def _assert_nothing_left(lifeline: socket.socket) -> None:

@@ -13,3 +13,8 @@ def wait_until(condition: Callable[[], object], seconds: float = PATIENCE_SECOND
     while not condition():
         assert time.monotonic() < deadline, f"this did not come about within {seconds:g} s"
         time.sleep(LOOK_SECONDS)
+
+
+def sleep_until(moment: float) -> None:
+    """Keep a pace: return at a moment of the monotonic clock."""
+    time.sleep(max(0.0, moment - time.monotonic()))

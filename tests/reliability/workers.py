@@ -1,0 +1,143 @@
+"""A service of several versions for the tests that disturb it, and what its workers hold while they do."""
+
+import os
+import signal
+import struct
+import subprocess
+import sys
+from contextlib import AbstractContextManager, suppress
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import orjson
+
+from pricing.predictor import load
+from pricing.store import Artifact, Store
+from service.contract import DEFAULT_LEVEL
+from service.slots import RunFolder
+from tests.gunicorn_process import ROOT, GunicornProcess, gunicorn
+from tests.reliability.load import Load, Outcome
+from train import data
+from train.names import FamilyName
+from train.training import Plan, train
+
+WORKERS: Final = 2
+HOUSES: Final = 200
+HOUSE: Final = {"square_feet": 2000.0, "bedrooms": 3, "bathrooms": 2.0, "age_years": 10, "distance_to_city": 5.0}
+BODIES: Final = [orjson.dumps(HOUSE | {"square_feet": 1000.0 + 10 * number}) for number in range(HOUSES)]
+
+Prices = dict[tuple[str, int], tuple[float, float, float]]
+
+
+def train_version(version: str, family: FamilyName, seed: int = 0, rows: int = 1_500) -> Artifact:
+    """Another market for each seed, so that no two versions give the same price."""
+    return train(data.synthetic(seed=seed, rows=rows), Plan(version, "0", seed, family), lambda _: None)
+
+
+def store_of(folder: Path, *artifacts: Artifact) -> Store:
+    """All are published, the first is deployed."""
+    store = Store(folder / "artifacts")
+    for artifact in artifacts:
+        store.publish(artifact)
+    store.deploy(artifacts[0].manifest.version)
+    return store
+
+
+def serve(store: Store, *args: str, cwd: Path = ROOT) -> AbstractContextManager[GunicornProcess]:
+    """Two workers that serve what is deployed."""
+    return gunicorn(None, *args, cwd=cwd, workers=WORKERS, env={"APPRAISER_ARTIFACTS": str(store.root)})
+
+
+def prices(*artifacts: Artifact) -> Prices:
+    """What each version says of each house: price and bounds, as they are answered."""
+    houses = np.array([[1000.0 + 10 * number, 3, 2, 10, 5] for number in range(HOUSES)], dtype=np.float32)
+    found: Prices = {}
+    for artifact in artifacts:
+        price, lower, upper, _ = load(artifact).predict(houses, DEFAULT_LEVEL)
+        for house, row in enumerate(zip(price.tolist(), lower.tolist(), upper.tolist(), strict=True)):
+            found[artifact.manifest.version, house] = (round(row[0], 2), round(row[1], 2), round(row[2], 2))
+    return found
+
+
+def crossed(outcomes: list[Outcome], expected: Prices) -> list[Outcome]:
+    """Answers whose price or bounds are not those of the version that they name."""
+    return [outcome for outcome in outcomes if outcome.is_answered and told(outcome) != expected[key(outcome)]]
+
+
+def key(outcome: Outcome) -> tuple[str, int]:
+    """Version and house."""
+    return outcome.answer["model_version"], outcome.house
+
+
+def told(outcome: Outcome) -> tuple[float, float, float]:
+    """Price and bounds."""
+    interval = outcome.answer["confidence_interval"]
+    return outcome.answer["predicted_price"], interval["lower"], interval["upper"]
+
+
+def loaded(server: GunicornProcess) -> Load:
+    """A client of the service at its usual rate."""
+    return Load(server.port, BODIES)
+
+
+def appraiser(store: Store, run: Path, *command: str) -> str:
+    """A command as a person types it; returns what it prints. Raises CalledProcessError."""
+    places = ["--artifacts", str(store.root), "--run", str(run)]
+    line = [sys.executable, "-c", "from cli import main; main()", *places, *command]
+    return subprocess.run(line, cwd=ROOT, check=True, capture_output=True, text=True).stdout
+
+
+def seconds_to_converge(store: Store, run: Path) -> float:
+    """From the moment of the last deployment to that at which the last worker said that it serves it."""
+    pointed = (store.root / "deployment.json").stat().st_mtime
+    return max(path.stat().st_mtime for path in run.glob("slot-*.json")) - pointed
+
+
+def is_at_full_strength(run: RunFolder, generation: int, workers: int = WORKERS) -> bool:
+    """Whether so many workers live and serve a generation."""
+    return [worker.generation for worker in run.workers()] == [generation] * workers
+
+
+def children(pid: int) -> list[int]:
+    """Processes that a process has started and that live."""
+    found = Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="ascii")
+    return [int(child) for child in found.split()]
+
+
+def kill(pid: int, port: int) -> set[int]:
+    """Kill a worker; returns the ports of the clients whose connections were in its hands.
+
+    It is stopped first, so that nothing comes to its hands between the look and the kill.
+    """
+    os.kill(pid, signal.SIGSTOP)
+    held = client_ports(pid, port)
+    os.kill(pid, signal.SIGKILL)
+    return held
+
+
+def client_ports(pid: int, port: int) -> set[int]:
+    """Ports of the clients of a process that listens on a port of this host."""
+    inodes = set()
+    for descriptor in Path(f"/proc/{pid}/fd").iterdir():
+        with suppress(FileNotFoundError):
+            inodes.add(str(descriptor.readlink()).removeprefix("socket:[").removesuffix("]"))
+    lines = Path(f"/proc/{pid}/net/tcp").read_text(encoding="ascii").splitlines()[1:]
+    sockets = [line.split() for line in lines]
+    remotes = {_port(found[2]) for found in sockets if _port(found[1]) == port and found[9] in inodes}
+    return remotes - {0}  # the listening socket's
+
+
+def _port(address: str) -> int:
+    return int.from_bytes(struct.pack(">H", int(address.partition(":")[2], 16)))
+
+
+def proportional_kilobytes(pid: int) -> int:
+    """Memory of a process, of what it shares its part."""
+    lines = Path(f"/proc/{pid}/smaps_rollup").read_text(encoding="ascii").splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("Pss:"))
+
+
+def descriptors_and_threads(pid: int) -> tuple[int, int]:
+    """How many of each a process has."""
+    return len(list(Path(f"/proc/{pid}/fd").iterdir())), len(list(Path(f"/proc/{pid}/task").iterdir()))
