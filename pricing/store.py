@@ -121,7 +121,8 @@ class Store:
     def prune(self, keep: int) -> list[str]:
         """Remove the oldest versions beyond `keep`, but none that the deployment names; returns which.
 
-        A version is renamed before it is removed, so that none is ever seen half removed. Raises NotWritableError.
+        A version has lost its name for good before it is removed, so that none is ever seen half removed. Raises
+        NotWritableError.
         """
         with self._writing():
             current = self.current()
@@ -130,8 +131,8 @@ class Store:
             for version in removed:
                 aside = self._aside(version)
                 self._disk.rename(self._folder(version), aside)
+                self._disk.sync(self.root)
                 self._disk.remove(aside)
-            self._disk.sync(self.root)
         return removed
 
     def check_writable(self) -> None:
