@@ -139,5 +139,10 @@ def proportional_kilobytes(pid: int) -> int:
 
 
 def descriptors_and_threads(pid: int) -> tuple[int, int]:
-    """How many of each a process has."""
-    return len(list(Path(f"/proc/{pid}/fd").iterdir())), len(list(Path(f"/proc/{pid}/task").iterdir()))
+    """How many of each a process has; of descriptors, those that are no connection."""
+    links = []
+    for descriptor in Path(f"/proc/{pid}/fd").iterdir():
+        with suppress(FileNotFoundError):
+            links.append(str(descriptor.readlink()))
+    threads = list(Path(f"/proc/{pid}/task").iterdir())
+    return sum(not link.startswith("socket:") for link in links), len(threads)
