@@ -17,8 +17,8 @@ serve: $(VENV)/train ## train on the synthetic market if nothing is deployed, th
 test: lint ## lint, check types, run every test
 	@$(BIN)/python -m pytest -n auto --ignore tests/reliability
 
-test-reliability: $(VENV)/dev ## the tests that take longer: slow clients against real gunicorns
-	@$(BIN)/python -m pytest tests/reliability
+test-reliability: $(VENV)/dev ## the tests that take longer, with their figures: load, kills, swaps, upgrades, retraining
+	@$(BIN)/python -m pytest -s tests/reliability
 
 bench: $(VENV)/dev ## what a training, a prediction, the cache and a start of the service cost
 	@$(BIN)/python -m benchmarks.model

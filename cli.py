@@ -93,7 +93,7 @@ keep_option = click.option(
     envvar="APPRAISER_KEEP_VERSIONS",
     show_default=True,
     show_envvar=True,
-    help="How many versions to keep; older ones are removed, but none that is deployed.",
+    help="Versions that `train` and `retrain` keep; none that is deployed is removed.",
 )
 
 
@@ -171,7 +171,7 @@ def models(place: Place) -> None:
         seal = None if deployment is None else deployment.sha256.get(version)
         click.echo(f"{version:10} {role:15} {_description(place.store, version, seal)}")
     if versions:
-        click.echo(sentence)
+        click.echo(sentence + (_served(place.run, deployment.generation) if deployment else ""))
 
 
 @main.command()
@@ -267,6 +267,15 @@ def _check(store: Store, version: str) -> int:
     artifact = store.read(version, store.seal(version))
     load(artifact)
     return len(artifact.manifest.examples)
+
+
+def _served(run: Path, generation: int) -> str:
+    from service.slots import RunFolder
+
+    workers = RunFolder(run).workers()
+    if not workers:
+        return f"; no worker lives in {run}"
+    return f"; {sum(worker.generation == generation for worker in workers)} of {len(workers)} workers serve it"
 
 
 def _role(deployment: Deployment | None, version: str) -> str:

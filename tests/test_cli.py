@@ -236,7 +236,8 @@ class TestModels:
             "synthetic market (made up, not real sales)"
         )
         assert invoke(two.root, "models").stdout == (
-            f"v1.0.0     champion 100 %  {rest}\nv1.1.0                     {rest}\ngeneration 1 is deployed\n"
+            f"v1.0.0     champion 100 %  {rest}\nv1.1.0                     {rest}\n"
+            f"generation 1 is deployed; no worker lives in {two.root.with_name('run')}\n"
         )
 
     def test_says_when_nothing_is_published(self, tmp_path: Path) -> None:

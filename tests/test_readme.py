@@ -12,11 +12,14 @@ import pytest
 from click.testing import CliRunner
 
 from cli import main
+from service.slots import RunFolder
 from tests.gunicorn_process import gunicorn
+from tests.waiting import wait_until
 
 ROOT = Path(__file__).parents[1]
 BLOCK = re.compile(r"^```console\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-MOMENT = re.compile(r"20\d\d-\d\d-[\dT:.+Z-]*")  # what differs from one run to the next
+SESSION = re.compile(r"^```shell-session\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+MOMENT = re.compile(r"20\d\d-\d\d-[\dT:.+Z-]*(?: \d\d:\d\d UTC)?")  # what differs from one run to the next
 
 
 def typed_and_printed() -> list[tuple[str, str]]:
@@ -48,7 +51,40 @@ def test_readme_shows_what_its_commands_print(command: str, printed: str, addres
     assert MOMENT.sub("MOMENT", observed) == MOMENT.sub("MOMENT", printed.rstrip("\n"))
 
 
+@pytest.mark.skipif(shutil.which("curl") is None, reason="needs curl")
+def test_readme_shows_what_a_session_prints(tmp_path: Path) -> None:
+    """Its commands depend on each other: one service, one folder, one after the other."""
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    (session,) = SESSION.findall(readme)
+    places = {"APPRAISER_ARTIFACTS": str(tmp_path / "artifacts")}
+    assert CliRunner().invoke(main, ["--artifacts", places["APPRAISER_ARTIFACTS"], "train"]).exit_code == 0
+    with gunicorn(None, cwd=ROOT, workers=2, env=places) as service:
+        wait_until(lambda: len(RunFolder(service.run).workers()) == 2)
+        places |= {"APPRAISER_RUN": str(service.run), "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+        for typed in session.split("$ ")[1:]:
+            command, _, printed = typed.partition("\n")
+            found = subprocess.run(
+                ["bash", "-c", command.replace("localhost:8000", f"localhost:{service.port}")],
+                cwd=tmp_path,
+                env=os.environ | places,
+                capture_output=True,
+                text=True,
+                check=False,
+            )
+            observed = (found.stdout + found.stderr).rstrip("\n")
+            assert MOMENT.sub("MOMENT", observed) == MOMENT.sub("MOMENT", printed.rstrip("\n")), command
+
+
 def test_readme_shows_at_least_one_command_for_each_endpoint() -> None:
     commands = " ".join(command for command, _ in typed_and_printed())
-    for path in ("/predict ", "/predict/batch", "/model/info", "/health/ready", "/health ", "/docs", "/openapi.json"):
+    for path in (
+        "/predict ",
+        "/predict/batch",
+        "/models",
+        "/model/info",
+        "/health/ready",
+        "/health ",
+        "/docs",
+        "/openapi.json",
+    ):
         assert path in commands + " ", path

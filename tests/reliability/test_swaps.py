@@ -48,8 +48,9 @@ def test_memory_descriptors_and_threads_stay_over_200_swaps(tmp_path: Path) -> N
     first, last = float(np.median(megabytes[:LOOKS])), float(np.median(megabytes[-LOOKS:]))
     descriptors, threads = (np.unique(figures[:, :, column]).tolist() for column in (1, 2))
     print(
-        f"\n{len(load.outcomes):,} requests, {len(load.failed())} failed; both workers after {FIRST} swaps {first:.1f} MB, "
-        f"after {SWAPS} {last:.1f} MB ({last / first - 1:+.1%}), all looks {megabytes.min():.1f} to {megabytes.max():.1f}; "
+        f"\n{len(load.outcomes):,} requests, {len(load.failed())} failed; "
+        f"both workers after {FIRST} swaps {first:.1f} MB, after {SWAPS} {last:.1f} MB ({last / first - 1:+.1%}), "
+        f"at all looks {megabytes.min():.1f} to {megabytes.max():.1f} MB; "
         f"threads {threads}, descriptors beside connections {descriptors}"
     )
     assert load.failed() == []

@@ -4,9 +4,11 @@ import re
 from pathlib import Path
 from typing import Any, Final
 
+import click
 import pytest
 from pydantic import ValidationError
 
+import cli
 from service.settings import Settings, read_settings
 from tests.gunicorn_process import ROOT
 
@@ -105,6 +107,12 @@ def test_readme_lists_every_setting_with_its_default_and_its_description() -> No
         for name, field in Settings.model_fields.items()
     }
 
+    # of the commands, not of the service
+    (keep,) = (found for found in cli.train.params if isinstance(found, click.Option) and found.name == "keep")
+    declared[str(keep.envvar)] = (
+        f"`{keep.default}`",
+        "Versions that `train` and `retrain` keep; none that is deployed is removed.",
+    )
     assert {name: row for name, row in listed.items() if name.startswith(PREFIX)} == declared
     assert {"PORT", "WEB_CONCURRENCY"} <= set(listed)
 
