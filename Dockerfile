@@ -41,7 +41,7 @@ RUN pip --python /opt/venv/bin/python wheel --no-deps --no-build-isolation --whe
 FROM training AS train
 RUN --mount=type=bind,from=package,source=/wheels,target=/wheels \
     pip --python /opt/venv/bin/python install --no-deps --no-index /wheels/*.whl \
- && install --directory --owner=10001 --group=10001 artifacts
+ && install --directory --owner=10001 --group=10001 artifacts run
 USER 10001:10001
 ENTRYPOINT ["appraiser"]
 CMD ["train", "--deploy"]
