@@ -6,6 +6,7 @@ time has come, not when an earlier one is answered, so that a service that stall
 
 import asyncio
 import contextlib
+import select
 import threading
 import time
 from collections import deque
@@ -18,6 +19,7 @@ import orjson
 RATE: Final = 200.0  # requests a second
 TIMEOUT_SECONDS: Final = 10.0
 LATE_SECONDS: Final = 0.25  # how late this client may send and still call it its rate
+KEPT: Final = 8  # connections that idle between requests, so that every worker holds some
 
 Kept = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
@@ -55,7 +57,11 @@ class Load:
     port: int
     bodies: list[bytes]
     rate: float = RATE
+    travel_seconds: float = 0.0
+    """From connecting to sending, on connections of their own: what lies between them over a network."""
     outcomes: list[Outcome] = field(default_factory=list)
+    dropped: int = 0
+    """Kept connections that the service closed while they were idle: no request is lost by that, but a handshake."""
     _idle: deque[Kept] = field(default_factory=deque)
 
     @contextlib.contextmanager
@@ -99,6 +105,7 @@ class Load:
             async with asyncio.timeout(TIMEOUT_SECONDS):
                 reader, writer = await self._connection(kept=kept)
                 port = writer.get_extra_info("sockname")[1]
+                await asyncio.sleep(0.0 if kept else self.travel_seconds)
                 sent = time.monotonic()
                 status, answer = await self._exchange(reader, writer, self.bodies[house], kept=kept)
         except (OSError, asyncio.IncompleteReadError, TimeoutError) as failure:
@@ -107,11 +114,12 @@ class Load:
         self.outcomes.append(Outcome(house, kept, planned, sent, time.monotonic(), port, status, content, error))
 
     async def _connection(self, *, kept: bool) -> Kept:
-        while kept and self._idle:
+        while kept and len(self._idle) >= KEPT:
             reader, writer = self._idle.popleft()
-            if not reader.at_eof() and reader.exception() is None and not writer.is_closing():
+            if not _has_ended(writer):
                 return reader, writer
-            writer.close()  # closed by the service while it was idle: no request is lost by that
+            writer.close()
+            self.dropped += 1
         return await asyncio.open_connection("127.0.0.1", self.port)
 
     async def _exchange(
@@ -135,3 +143,15 @@ class Load:
                 self._idle.append((reader, writer))
             else:
                 writer.close()
+
+
+def _has_ended(idle: asyncio.StreamWriter) -> bool:
+    """Whether the service has closed a connection: nobody has asked it anything, so all that can be read is the end.
+
+    The system is asked, since the event loop may not have noticed yet. What ends after this look has a request on it.
+    """
+    if idle.is_closing():
+        return True
+    look = select.poll()
+    look.register(idle.get_extra_info("socket"), select.POLLIN)
+    return bool(look.poll(0))

@@ -1,5 +1,7 @@
 """Models change while clients ask: nobody is refused, and every price is that of the version it names."""
 
+import os
+import signal
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -9,6 +11,7 @@ from service.slots import RunFolder
 from tests.reliability.load import RATE
 from tests.reliability.workers import (
     appraiser,
+    children,
     crossed,
     is_at_full_strength,
     loaded,
@@ -50,10 +53,12 @@ def test_20_promotions_in_a_minute_cost_no_request_and_cross_no_answer(tmp_path:
         answered[outcome.answer["model_version"]] += 1
     slowest = sorted(outcome.seconds for outcome in load.outcomes)[-len(load.outcomes) // 100]
     print(
-        f"\n{len(load.outcomes):,} requests, {len(load.failed())} failed; answers by version {answered}; "
+        f"\n{len(load.outcomes):,} requests, {len(load.failed())} failed, {load.dropped} idle connections closed; "
+        f"answers by version {answered}; "
         f"convergence {min(converged):.2f} to {max(converged):.2f} s; p99 {slowest * 1e3:.1f} ms"
     )
     assert load.failed() == []
+    assert load.dropped == 0
     assert len(load.outcomes) >= RATE * SECONDS
     assert crossed(load.outcomes, expected) == []
     assert all(answered.values())
@@ -64,3 +69,22 @@ def test_20_promotions_in_a_minute_cost_no_request_and_cross_no_answer(tmp_path:
     assert crossed([replace(first, answer=first.answer | {"model_version": other})], expected)
     cent = first.answer["predicted_price"] + 0.01
     assert crossed([replace(first, answer=first.answer | {"predicted_price": cent})], expected)
+
+
+def test_the_control_a_reload_by_sighup_closes_the_connections_of_those_who_idle(tmp_path: Path) -> None:
+    """The other way to change a model: what promotions do not cost is seen where it is lost."""
+    store = store_of(tmp_path, train_version("v1.0.0", "gradient-boosting"))
+    with serve(store) as server:
+        wait_until(lambda: is_at_full_strength(RunFolder(server.run), 1))
+        with loaded(server).running() as load:
+            wait_until(lambda: len(load.outcomes) > RATE)
+            former = set(children(server.pid))
+            before = load.dropped
+            os.kill(server.pid, signal.SIGHUP)
+            wait_until(lambda: not former & set(children(server.pid)) and is_at_full_strength(RunFolder(server.run), 1))
+            answered = len(load.outcomes)
+            wait_until(lambda: len(load.outcomes) > answered + RATE)
+
+    print(f"\n{len(load.outcomes):,} requests, {len(load.failed())} failed, {load.dropped} idle connections closed")
+    assert before == 0
+    assert load.dropped > 0

@@ -11,8 +11,8 @@ from tests.reliability.workers import (
     children,
     descriptors_and_threads,
     is_at_full_strength,
+    kilobytes,
     loaded,
-    proportional_kilobytes,
     serve,
     store_of,
     train_version,
@@ -21,7 +21,6 @@ from tests.waiting import wait_until
 
 SWAPS: Final = 200
 FIRST: Final = 20
-LOOKS: Final = 5
 MOST_GROWTH: Final = 0.05
 
 
@@ -40,19 +39,18 @@ def test_memory_descriptors_and_threads_stay_over_200_swaps(tmp_path: Path) -> N
             wait_until(partial(is_at_full_strength, run, generation))
             if number >= FIRST and number % 3 == FIRST % 3:  # the same two versions are held each time
                 pids = children(server.pid)
-                seen.append([(proportional_kilobytes(pid), *descriptors_and_threads(pid)) for pid in pids])
+                seen.append([(*kilobytes(pid), *descriptors_and_threads(pid)) for pid in pids])
 
-    figures = np.array(seen)  # of shape (looks, workers, 3)
-    megabytes = figures[:, :, 0].sum(axis=1) / 1024
-    # what a worker holds moves by some percent from look to look, with the requests that it has in hand
-    first, last = float(np.median(megabytes[:LOOKS])), float(np.median(megabytes[-LOOKS:]))
-    descriptors, threads = (np.unique(figures[:, :, column]).tolist() for column in (1, 2))
+    figures = np.array(seen)  # of shape (looks, workers, 4)
+    resident, own = (figures[:, :, column].sum(axis=1) / 1024 for column in (0, 1))  # MB of both workers
+    descriptors, threads = (np.unique(figures[:, :, column]).tolist() for column in (2, 3))
     print(
         f"\n{len(load.outcomes):,} requests, {len(load.failed())} failed; "
-        f"both workers after {FIRST} swaps {first:.1f} MB, after {SWAPS} {last:.1f} MB ({last / first - 1:+.1%}), "
-        f"at all looks {megabytes.min():.1f} to {megabytes.max():.1f} MB; "
+        f"both workers after {FIRST} and {SWAPS} swaps: "
+        f"resident {resident[0]:.1f} and {resident[-1]:.1f} MB ({resident[-1] / resident[0] - 1:+.1%}), "
+        f"their own {own[0]:.1f} and {own[-1]:.1f} MB ({own[-1] / own[0] - 1:+.1%}); "
         f"threads {threads}, descriptors beside connections {descriptors}"
     )
     assert load.failed() == []
-    assert last <= first * (1 + MOST_GROWTH)
+    assert resident[-1] <= resident[0] * (1 + MOST_GROWTH)
     assert len(threads) == len(descriptors) == 1

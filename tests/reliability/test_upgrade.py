@@ -27,6 +27,7 @@ from tests.reliability.workers import (
 from tests.waiting import wait_until
 
 UPGRADES: Final = 10
+TRAVEL_SECONDS: Final = 0.02  # at any time two clients have connected and not asked yet
 CONFIGURATION: Final = f"""
 import runpy
 globals().update(runpy.run_path({str(ROOT / "gunicorn.conf.py")!r}))
@@ -91,7 +92,7 @@ def test_a_good_release_takes_over_and_no_new_connection_fails(tmp_path: Path) -
     with first_release(tmp_path) as server:
         run, old = RunFolder(server.run), server.pid
         try:
-            with loaded(server).running() as load:
+            with loaded(server, TRAVEL_SECONDS).running() as load:
                 for number in range(2, UPGRADES + 2):
                     install(tmp_path, RELEASE.format(number=number))
                     os.kill(old, signal.SIGUSR2)

@@ -18,6 +18,7 @@ from service.contract import DEFAULT_LEVEL
 from service.slots import RunFolder
 from tests.gunicorn_process import ROOT, GunicornProcess, gunicorn
 from tests.reliability.load import Load, Outcome
+from tests.waiting import wait_until
 from train import data
 from train.names import FamilyName
 from train.training import Plan, train
@@ -76,9 +77,9 @@ def told(outcome: Outcome) -> tuple[float, float, float]:
     return outcome.answer["predicted_price"], interval["lower"], interval["upper"]
 
 
-def loaded(server: GunicornProcess) -> Load:
+def loaded(server: GunicornProcess, travel_seconds: float = 0.0) -> Load:
     """A client of the service at its usual rate."""
-    return Load(server.port, BODIES)
+    return Load(server.port, BODIES, travel_seconds=travel_seconds)
 
 
 def appraiser(store: Store, run: Path, *command: str) -> str:
@@ -111,9 +112,15 @@ def kill(pid: int, port: int) -> set[int]:
     It is stopped first, so that nothing comes to its hands between the look and the kill.
     """
     os.kill(pid, signal.SIGSTOP)
+    wait_until(lambda: is_stopped(pid))
     held = client_ports(pid, port)
     os.kill(pid, signal.SIGKILL)
     return held
+
+
+def is_stopped(pid: int) -> bool:
+    """Whether a process has come to the stop that it was sent: until then, for up to 100 ms, it accepts clients."""
+    return Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()[0] == "T"
 
 
 def client_ports(pid: int, port: int) -> set[int]:
@@ -132,10 +139,11 @@ def _port(address: str) -> int:
     return int.from_bytes(struct.pack(">H", int(address.partition(":")[2], 16)))
 
 
-def proportional_kilobytes(pid: int) -> int:
-    """Memory of a process, of what it shares its part."""
-    lines = Path(f"/proc/{pid}/smaps_rollup").read_text(encoding="ascii").splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith("Pss:"))
+def kilobytes(pid: int) -> tuple[int, int]:
+    """Memory of a process: all that is resident, and what of it is its own, without libraries."""
+    lines = Path(f"/proc/{pid}/smaps_rollup").read_text(encoding="ascii").splitlines()[1:]
+    sizes = {name: int(rest.split()[0]) for name, _, rest in (line.partition(":") for line in lines)}
+    return sizes["Rss"], sizes["Pss_Anon"]
 
 
 def descriptors_and_threads(pid: int) -> tuple[int, int]:
