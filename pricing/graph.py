@@ -1,25 +1,32 @@
 """What a graph may hold, looked up in the bytes of the ONNX file before onnxruntime sees them.
 
 Trees and a little arithmetic are all that training writes, so anything else was not written by it. Only what decides is
-read, down to operators and dimensions; the trees themselves, nearly all of the file, are passed over.
+read: operators, dimensions, thresholds and leaves; the rest of the trees, which is most of the file, is passed over.
 
 An ONNX file is a protobuf message (protobuf.dev/programming-guides/encoding); field numbers are those of onnx.proto.
 """
 
 from collections.abc import Iterator
-from math import prod
 from typing import Final
+
+import numpy as np
 
 from pricing.errors import ModelError
 
 OPERATORS: Final = frozenset(
     {("ai.onnx.ml", "TreeEnsembleRegressor"), ("", "Add"), ("", "Cast"), ("", "Max"), ("", "Reshape")}
 )
-MOST_ELEMENTS: Final = 1_024  # of a constant; ours have one
+MOST_FIELDS: Final = 1_000  # of one message, beside the numbers of a tree; ours have 20
 
 _GRAPH, _TRAINING, _FUNCTION = 7, 20, 25  # of ModelProto
 _NODE, _CONSTANT, _SPARSE_CONSTANT = 1, 5, 15  # of GraphProto
-_OPERATOR, _DOMAIN = 4, 7  # of NodeProto
+_OPERATOR, _ATTRIBUTE, _DOMAIN = 4, 5, 7  # of NodeProto
+_NAME = 1  # of AttributeProto
+_FLOATS: Final = frozenset({b"base_values", b"nodes_values", b"target_weights"})  # attributes
+# As protobuf writes them: after the name a key and a number for each float, and at the end that they are floats.
+_FLOAT: Final = np.dtype([("key", "u1"), ("value", "<f4")])
+_FLOAT_KEY: Final = 0x3D
+_ARE_FLOATS: Final = b"\xa0\x01\x06"
 _DIMENSIONS, _EXTERNAL, _LOCATION = 1, 13, 14  # of TensorProto
 # Every reference to another file has this key: one search covers all places in which a tensor may stand.
 _EXTERNAL_KEY: Final = b"location"
@@ -29,11 +36,14 @@ BROKEN: Final = "the file is no ONNX file, or a damaged one"
 _VARINT, _EIGHT_BYTES, _BYTES, _FOUR_BYTES = 0, 1, 2, 5  # wire types
 _LONGEST_VARINT: Final = 10  # bytes
 
-Field = tuple[int, int | memoryview]
+Value = int | memoryview
 
 
 def check_graph(graph: bytes) -> None:
-    """Raise ModelError for what training never writes: other operators, data in other files, constants of any size."""
+    """Raise ModelError for what training never writes.
+
+    That is: other operators, data in other files, constants of more than one element, trees of anything but numbers.
+    """
     if _EXTERNAL_KEY in graph:
         msg = "the graph keeps data in another file; all of it must be in model.onnx"
         raise ModelError(msg)
@@ -62,25 +72,47 @@ def _check_parts(graph: memoryview) -> None:
 
 
 def _check_operator(node: memoryview) -> None:
-    texts = {number: bytes(_message(value)) for number, value in _fields(node) if number in {_OPERATOR, _DOMAIN}}
-    domain, operator = (texts.get(number, b"").decode("ascii", "replace") for number in (_DOMAIN, _OPERATOR))
+    texts = {_OPERATOR: b"", _DOMAIN: b""}
+    for number, value in _fields(node):
+        if number == _ATTRIBUTE:
+            _check_floats(_message(value))
+        elif number in texts:
+            texts[number] = bytes(_message(value))
+    domain, operator = (texts[number].decode("ascii", "replace") for number in (_DOMAIN, _OPERATOR))
     if (domain, operator) not in OPERATORS:
         allowed = ", ".join(sorted(name for _, name in OPERATORS))
         msg = f"the graph uses the operator {_named(domain, operator)}; training writes {allowed} only"
         raise ModelError(msg)
 
 
+def _check_floats(attribute: memoryview) -> None:
+    """A leaf that is NaN is a house without a price, and no example need be that house."""
+    number, found, place = _field(attribute, 0)
+    name = bytes(_message(found))
+    if number != _NAME:
+        raise ModelError(BROKEN)
+    if name not in _FLOATS:
+        return
+    count = (len(attribute) - place) // _FLOAT.itemsize
+    floats = np.frombuffer(attribute, _FLOAT, count, place)
+    end = bytes(attribute[place + floats.nbytes :])
+    if (floats["key"] != _FLOAT_KEY).any() or end != _ARE_FLOATS:
+        raise ModelError(BROKEN)
+    finite = np.isfinite(floats["value"])
+    if not finite.all():
+        bad = int(np.argmin(finite))
+        msg = f"{name.decode()} of the trees: observed {floats['value'][bad]} at {bad:,}, expected finite numbers"
+        raise ModelError(msg)
+
+
 def _check_constant(tensor: memoryview) -> None:
-    dimensions: list[int] = []
     for number, value in _fields(tensor):
         if number in {_EXTERNAL, _LOCATION}:
             msg = "a constant of the graph is in another file; all of it must be in model.onnx"
             raise ModelError(msg)
-        if number == _DIMENSIONS:
-            dimensions += [value] if isinstance(value, int) else list(_varints(value))
-    if prod(dimensions) > MOST_ELEMENTS:
-        msg = f"a constant of the graph declares {prod(dimensions):,} elements; at most {MOST_ELEMENTS:,} are allowed"
-        raise ModelError(msg)
+        if number == _DIMENSIONS and (declared := _number(value)) != 1:
+            msg = f"a constant of the graph declares {declared:,} elements in one dimension; expected 1"
+            raise ModelError(msg)
 
 
 def _named(domain: str, operator: str) -> str:
@@ -88,33 +120,33 @@ def _named(domain: str, operator: str) -> str:
     return repr(name[:60])
 
 
-def _fields(data: memoryview) -> Iterator[Field]:
-    """Number and value of each field of a message; values of fixed width, which nothing here needs, are 0."""
+def _fields(data: memoryview) -> Iterator[tuple[int, Value]]:
+    """Number and value of each field of a message."""
     place = 0
-    while place < len(data):
-        key, place = _varint(data, place)
-        number, wire_type = key >> 3, key & 7
-        if wire_type == _VARINT:
-            value, place = _varint(data, place)
-            yield number, value
-        elif wire_type == _BYTES:
-            length, place = _varint(data, place)
-            if length > len(data) - place:
-                raise ModelError(BROKEN)
-            yield number, data[place : place + length]
-            place += length
-        elif wire_type in {_EIGHT_BYTES, _FOUR_BYTES}:
-            place += 8 if wire_type == _EIGHT_BYTES else 4
-            yield number, 0
-        else:
-            raise ModelError(BROKEN)
+    for _ in range(MOST_FIELDS):
+        if place >= len(data):
+            return
+        number, value, place = _field(data, place)
+        yield number, value
+    msg = f"a part of the graph has {MOST_FIELDS:,} fields or more; training writes a few dozen"
+    raise ModelError(msg)
 
 
-def _varints(data: memoryview) -> Iterator[int]:
-    place = 0
-    while place < len(data):
+def _field(data: memoryview, place: int) -> tuple[int, Value, int]:
+    """Number and value of the field at a place, and the place behind it; values of fixed width are 0."""
+    key, place = _varint(data, place)
+    number, wire_type = key >> 3, key & 7
+    if wire_type == _VARINT:
         value, place = _varint(data, place)
-        yield value
+        return number, value, place
+    if wire_type == _BYTES:
+        length, place = _varint(data, place)
+        if length > len(data) - place:
+            raise ModelError(BROKEN)
+        return number, data[place : place + length], place + length
+    if wire_type in {_EIGHT_BYTES, _FOUR_BYTES}:
+        return number, 0, place + (8 if wire_type == _EIGHT_BYTES else 4)
+    raise ModelError(BROKEN)
 
 
 def _varint(data: memoryview, place: int) -> tuple[int, int]:
@@ -127,7 +159,13 @@ def _varint(data: memoryview, place: int) -> tuple[int, int]:
     raise ModelError(BROKEN)
 
 
-def _message(value: int | memoryview) -> memoryview:
+def _message(value: Value) -> memoryview:
     if isinstance(value, int):
+        raise ModelError(BROKEN)
+    return value
+
+
+def _number(value: Value) -> int:
+    if not isinstance(value, int):
         raise ModelError(BROKEN)
     return value

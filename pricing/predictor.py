@@ -99,7 +99,7 @@ def check_examples(graph: Runs, examples: Sequence[Example]) -> None:
 
     The graph's outputs are compared, not the price: exp differs by one bit between processors.
     """
-    log_price, spread = graph.run(np.array([example.features for example in examples], dtype=np.float32))
+    log_price, spread = _answers(graph, np.array([example.features for example in examples], dtype=np.float32))
     for number, (example, *observed) in enumerate(zip(examples, log_price.tolist(), spread.tolist(), strict=True)):
         if observed != [example.log_price, example.spread]:
             msg = f"example {number}: observed {observed}, expected {[example.log_price, example.spread]}"
@@ -114,7 +114,7 @@ def check_corners(graph: Runs, features: Sequence[Feature]) -> None:
     bounds = [(feature.above if feature.minimum is None else feature.minimum, feature.maximum) for feature in features]
     trained = [(feature.trained_from, feature.trained_to) for feature in features]
     houses = np.array([*product(*bounds), *product(*trained)], dtype=np.float32)
-    log_price, spread = graph.run(houses)
+    log_price, spread = _answers(graph, houses)
     with np.errstate(over="ignore"):
         price = np.exp(log_price)
     good = np.isfinite(price) & (price > 0) & np.isfinite(spread) & (spread > 0)
@@ -125,25 +125,30 @@ def check_corners(graph: Runs, features: Sequence[Feature]) -> None:
         raise ModelError(msg)
 
 
+def _answers(graph: Runs, houses: Matrix) -> tuple[Column, Column]:
+    log_price, spread = graph.run(houses)
+    if not log_price.shape == spread.shape == (len(houses),):
+        msg = f"observed outputs of shape {log_price.shape} and {spread.shape}, expected two of ({len(houses)},)"
+        raise ModelError(msg)
+    return log_price, spread
+
+
 def _session(graph: bytes) -> onnxruntime.InferenceSession:
     options = onnxruntime.SessionOptions()
     # A worker is one core's share of the machine; more threads only fight over it.
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     options.log_severity_level = 4  # what is wrong is raised, not printed
     try:
-        session = onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+        # Without the fallback, which would try the same once more and print that.
+        session = onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"], enable_fallback=0)
+        inputs = [(value.name, value.type, list(value.shape[1:])) for value in session.get_inputs()]
+        outputs = [(value.name, value.type, list(value.shape[1:])) for value in session.get_outputs()]
     except Exception as error:
         msg = f"the graph cannot be loaded: {error}"
         raise ModelError(msg) from error
-    _check_signature(session)
-    return session
-
-
-def _check_signature(session: onnxruntime.InferenceSession) -> None:
-    inputs = [(value.name, value.type, list(value.shape[1:])) for value in session.get_inputs()]
-    outputs = [(value.name, value.type, list(value.shape[1:])) for value in session.get_outputs()]
     expected_inputs = [(INPUT, "tensor(float)", [len(FEATURES)])]
     expected_outputs: list[tuple[str, str, list[int]]] = [(name, "tensor(double)", []) for name in OUTPUTS]
     if (inputs, outputs) != (expected_inputs, expected_outputs):
         msg = f"the graph takes {inputs} and gives {outputs}; expected {expected_inputs} and {expected_outputs}"
         raise ModelError(msg)
+    return session

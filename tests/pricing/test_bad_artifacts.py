@@ -1,6 +1,8 @@
 """Every bad artifact is refused before it answers, with the reason; and whatever bytes there are, only refused."""
 
+import math
 from contextlib import suppress
+from typing import Final
 
 import onnx
 import pytest
@@ -15,6 +17,14 @@ from pricing.store import Artifact, Store
 from tests.bad_artifacts import BAD, changed, foreign_operator, publish_bad
 from train import data
 from train.training import Plan, train
+
+
+def part(number: int, content: bytes) -> bytes:
+    """A field of a protobuf message that holds bytes or a message, below 128 bytes."""
+    return bytes([number << 3 | 2, len(content)]) + content
+
+
+BASE_VALUES: Final = part(1, b"base_values")
 
 
 @pytest.mark.parametrize("name", BAD)
@@ -58,7 +68,28 @@ def add_sparse_constant(model: onnx.ModelProto) -> None:
 
 
 def declare_in_two_dimensions(model: onnx.ModelProto) -> None:
-    model.graph.initializer[0].dims[:] = [33, 32]
+    model.graph.initializer[0].dims[:] = [1, 32]
+
+
+def declare_in_many_dimensions(model: onnx.ModelProto) -> None:
+    model.graph.initializer[0].dims[:] = [1] * 1_000
+
+
+def set_a_float(model: onnx.ModelProto, name: str, value: float) -> None:
+    found = [attribute for node in model.graph.node for attribute in node.attribute if attribute.name == name]
+    found[-1].floats[-1] = value
+
+
+def split_at_nan(model: onnx.ModelProto) -> None:
+    set_a_float(model, "nodes_values", math.nan)
+
+
+def end_in_infinity(model: onnx.ModelProto) -> None:
+    set_a_float(model, "target_weights", math.inf)
+
+
+def start_from_minus_infinity(model: onnx.ModelProto) -> None:
+    set_a_float(model, "base_values", -math.inf)
 
 
 def say_that_it_is_elsewhere(model: onnx.ModelProto) -> None:
@@ -78,7 +109,11 @@ def hide_it_in_a_tree(model: onnx.ModelProto) -> None:
         (add_function, "the graph defines functions or training; expected a plain graph"),
         (add_training, "the graph defines functions or training; expected a plain graph"),
         (add_sparse_constant, "the graph holds a sparse constant; training writes none"),
-        (declare_in_two_dimensions, "a constant of the graph declares 1,056 elements; at most 1,024 are allowed"),
+        (declare_in_two_dimensions, "a constant of the graph declares 32 elements in one dimension; expected 1"),
+        (declare_in_many_dimensions, "a part of the graph has 1,000 fields or more; training writes a few dozen"),
+        (split_at_nan, "nodes_values of the trees: observed nan at "),
+        (end_in_infinity, "target_weights of the trees: observed inf at "),
+        (start_from_minus_infinity, "base_values of the trees: observed -inf at 0, expected finite numbers"),
         (say_that_it_is_elsewhere, "a constant of the graph is in another file; all of it must be in model.onnx"),
         (hide_it_in_a_tree, "the graph keeps data in another file; all of it must be in model.onnx"),
     ],
@@ -103,6 +138,12 @@ def test_what_training_never_writes_is_refused(published: Artifact, change: obje
         b"\x38\x01",  # a graph that is a number
         b"\x0b",  # a group, which onnx.proto has none of
         b"\xff" * 11,  # a number without an end
+        part(7, part(5, part(1, b"\x01\x01"))),  # dimensions that are packed, which protobuf does not do here
+        part(7, part(1, part(5, b""))),  # an attribute of nothing
+        part(7, part(1, part(5, b"\xa0\x01\x06"))),  # an attribute that does not begin with its name
+        part(7, part(1, part(5, BASE_VALUES))),  # floats that are not said to be floats
+        part(7, part(1, part(5, BASE_VALUES + b"\x3d\x00\x00\x00"))),  # a float that is cut off
+        part(7, part(1, part(5, BASE_VALUES + b"\x3a\x04\x00\x00\x00\x00\xa0\x01\x06"))),  # packed floats
     ],
 )
 def test_what_is_no_message_is_refused(content: bytes) -> None:
@@ -120,6 +161,17 @@ def test_a_file_without_a_graph_is_refused(content: bytes) -> None:
 def test_of_any_bytes_nothing_but_a_refusal_comes(content: bytes) -> None:
     with pytest.raises(ModelError):
         check_graph(b"\x3a\x01\x0a" + content)  # a graph that is cut off, and then anything
+
+
+@given(st.binary(max_size=40))
+def test_of_any_bytes_after_the_name_of_floats_nothing_but_a_refusal_comes(content: bytes) -> None:
+    with pytest.raises(ModelError):  # the node has no operator
+        check_graph(part(7, part(1, part(5, BASE_VALUES + content))))
+
+
+def test_a_big_file_of_small_parts_is_refused_at_once() -> None:
+    with pytest.raises(ModelError, match="has 1,000 fields or more"):
+        check_graph(b"\x08\x01" * 4_000_000)
 
 
 @given(place=st.floats(0, 1, exclude_max=True), value=st.integers(0, 255))

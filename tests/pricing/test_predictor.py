@@ -229,6 +229,25 @@ class TestRefusals:
         with pytest.raises(ModelError, match=r"^example 0: observed \[nan, "):
             check_examples(Nan(), [example])
 
+    def test_a_graph_that_does_not_answer_each_house_is_refused(self, published: Artifact) -> None:
+        class OneSpread:
+            def run(self, houses: Matrix) -> tuple[Column, Column]:
+                return np.full(len(houses), math.log(2e6)), np.full(1, SPREAD)
+
+        example = Example(features=(2000, 3, 2, 10, 5), log_price=math.log(2e6), spread=SPREAD)
+        with pytest.raises(ModelError, match=r"^observed outputs of shape \(2,\) and \(1,\), expected two of \(2,\)$"):
+            check_examples(OneSpread(), [example, example])
+        with pytest.raises(ModelError, match=r"expected two of \(64,\)$"):
+            check_corners(OneSpread(), published.manifest.features)
+
+    def test_a_name_that_is_no_text_is_refused_and_nothing_printed(
+        self, published: Artifact, capfd: pytest.CaptureFixture[str]
+    ) -> None:
+        graph = published.graph.replace(b"houses", b"h\xffuses")
+        with pytest.raises(ModelError, match=r"^the graph cannot be loaded: "):
+            OnnxGraph(graph)
+        assert capfd.readouterr() == ("", "")
+
     @pytest.mark.parametrize(
         ("houses", "what"),
         [
