@@ -4,6 +4,7 @@ Training, evaluation and serving all come through here, so the same house has th
 """
 
 import os
+import textwrap
 from collections.abc import Sequence
 from itertools import product
 from typing import Final, NamedTuple, Protocol
@@ -53,7 +54,7 @@ class OnnxGraph:
         try:
             log_price, spread = self._session.run(OUTPUTS, {INPUT: houses})
         except Exception as error:
-            msg = f"the graph cannot be run on {houses.dtype} of shape {houses.shape}: {error}"
+            msg = f"the graph cannot be run on {houses.dtype} of shape {houses.shape}: {_told(error)}"
             raise ModelError(msg) from error
         return log_price, spread
 
@@ -125,6 +126,11 @@ def check_corners(graph: Runs, features: Sequence[Feature]) -> None:
         raise ModelError(msg)
 
 
+def _told(error: Exception) -> str:
+    """What onnxruntime says, which may be pages of C++."""
+    return textwrap.shorten(str(error), 300, placeholder=" ...")
+
+
 def _answers(graph: Runs, houses: Matrix) -> tuple[Column, Column]:
     log_price, spread = graph.run(houses)
     if not log_price.shape == spread.shape == (len(houses),):
@@ -144,7 +150,7 @@ def _session(graph: bytes) -> onnxruntime.InferenceSession:
         inputs = [(value.name, value.type, list(value.shape[1:])) for value in session.get_inputs()]
         outputs = [(value.name, value.type, list(value.shape[1:])) for value in session.get_outputs()]
     except Exception as error:
-        msg = f"the graph cannot be loaded: {error}"
+        msg = f"the graph cannot be loaded: {_told(error)}"
         raise ModelError(msg) from error
     expected_inputs = [(INPUT, "tensor(float)", [len(FEATURES)])]
     expected_outputs: list[tuple[str, str, list[int]]] = [(name, "tensor(double)", []) for name in OUTPUTS]
