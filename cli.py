@@ -13,7 +13,7 @@ from typing import Final, NamedTuple
 
 import click
 
-from pricing.deployment import Deployment, Target, divided, promoted, rolled_back
+from pricing.deployment import Deployment, Target, divided, promoted, rolled_back, succeeded
 from pricing.errors import AppraiserError, ArtifactError, DamagedArtifactError, NothingDeployedError
 from pricing.manifest import is_version
 from pricing.store import Store
@@ -118,6 +118,9 @@ def train(  # noqa: PLR0913 -- one for each option
     keep: int,
 ) -> None:
     """Train a version and publish it; the first one is deployed too."""
+    if query is not None and data is None:
+        msg = "--query needs --data with a .duckdb file"
+        raise click.UsageError(msg)
     with _training():
         from train.command import Order, train_and_publish
     trained = train_and_publish(place.store, Order(data, query, family, version, deploy, seed))
@@ -126,7 +129,7 @@ def train(  # noqa: PLR0913 -- one for each option
         _roll_out(place, lambda current: promoted(current, published))
     else:
         click.echo(f"not deployed: `appraiser promote {published}` does it")
-    _prune(place.store, keep)
+    _prune(place.store, keep, published)
 
 
 @main.command()
@@ -150,9 +153,9 @@ def retrain(  # noqa: PLR0913 -- one for each option
     verdict = retrain(place.store, RetrainOrder(data, query, family, seed, dry_run))
     confirmed = True
     if verdict.is_better and not dry_run:
-        confirmed = _roll_out(place, lambda current: promoted(current, verdict.challenger))
+        confirmed = _roll_out(place, lambda current: succeeded(current, verdict.champion, verdict.challenger))
     if not dry_run:
-        _prune(place.store, keep)
+        _prune(place.store, keep, verdict.challenger)
     if not verdict.is_better:
         sys.exit(NOT_BETTER)
     _exit_unless(confirmed)
@@ -232,8 +235,8 @@ def _training() -> Iterator[None]:
         raise click.ClickException(msg) from error
 
 
-def _prune(store: Store, keep: int) -> None:
-    for version in store.prune(keep):
+def _prune(store: Store, keep: int, newest: str) -> None:
+    for version in store.prune(keep, newest):
         click.echo(f"removed {version}: {keep} versions are kept")
 
 

@@ -9,7 +9,7 @@ from typing import Annotated, Final, Literal, NamedTuple, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from pricing.errors import NoPreviousError, NothingDeployedError, SplitError
+from pricing.errors import DeploymentChangedError, NoPreviousError, NothingDeployedError, SplitError
 from pricing.manifest import Sha256, Version
 
 BUCKETS: Final = 100  # one for each percent
@@ -90,6 +90,18 @@ def promoted(current: Deployment | None, version: str) -> Target:
     if current is None:
         return Target(version, None, {}, None)
     return Target(version, current.champion if current.champion != version else current.previous, {}, None)
+
+
+def succeeded(current: Deployment | None, champion: str, challenger: str) -> Target:
+    """The challenger answers everybody, if the champion that it was judged against still is one.
+
+    Raises DeploymentChangedError when somebody else has promoted another meanwhile: nobody has compared these two.
+    """
+    if current is None or current.champion != champion:
+        now = "no version" if current is None else current.champion
+        msg = f"{challenger} was judged against {champion}, but {now} is the champion now; {challenger} is not deployed"
+        raise DeploymentChangedError(msg)
+    return promoted(current, challenger)
 
 
 def rolled_back(current: Deployment | None) -> Target:

@@ -118,16 +118,16 @@ class Store:
             self._disk.sync(self.root)
         return target
 
-    def prune(self, keep: int) -> list[str]:
-        """Remove the oldest versions beyond `keep`, but none that the deployment names; returns which.
+    def prune(self, keep: int, spared: str | None = None) -> list[str]:
+        """Remove the oldest versions beyond `keep`, but neither `spared` nor what the deployment names; returns which.
 
         A version has lost its name for good before it is removed, so that none is ever seen half removed. Raises
         NotWritableError.
         """
         with self._writing():
             current = self.current()
-            named = () if current is None else current.named()
-            removed = [v for v in self.versions()[:-keep] if v not in named]
+            named = {spared, *(() if current is None else current.named())}
+            removed = [version for version in self.versions()[:-keep] if version not in named]
             for version in removed:
                 aside = self._aside(version)
                 self._disk.rename(self._folder(version), aside)

@@ -498,6 +498,11 @@ class TestRetrain:
         assert TOO_FEW in error_of(run("retrain", "--data", path))
         assert store.versions() == ["v1.0.0"]
 
+    def test_a_query_without_data_is_a_wrong_command_line(self, run: Run) -> None:
+        result = run("train", "--query", "select 1")
+        assert result.exit_code == 2
+        assert "--query needs --data with a .duckdb file" in result.stderr
+
     def test_without_data_it_is_a_wrong_command_line(self, run: Run) -> None:
         assert run("retrain").exit_code == 2
 
@@ -513,3 +518,7 @@ def test_old_versions_are_removed_beyond_what_is_kept(store: Store, published: A
     assert result.exit_code == 0
     assert result.stdout.endswith("removed v1.1.0: 3 versions are kept\n")
     assert store.versions() == ["v1.0.0", "v1.2.0", "v1.3.0", "v1.4.0"]  # v1.0.0 is deployed
+
+    older = ("--version", "v0.1.0", "--keep", "1")
+    result = invoke(store.root, "train", "--data", sales, "--family", "gradient-boosting", *older)
+    assert store.versions() == ["v0.1.0", "v1.0.0", "v1.4.0"]  # what was just published is spared

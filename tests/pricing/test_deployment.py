@@ -24,8 +24,9 @@ from pricing.deployment import (
     promoted,
     restored,
     rolled_back,
+    succeeded,
 )
-from pricing.errors import NoPreviousError, NothingDeployedError, SplitError
+from pricing.errors import DeploymentChangedError, NoPreviousError, NothingDeployedError, SplitError
 from tests.gunicorn_process import ROOT
 
 SEAL: Final = "0" * 64
@@ -183,6 +184,15 @@ def test_a_promotion_ends_a_split_and_remembers_the_champion() -> None:
 
     assert promoted(running, "v1.1.0") == Target("v1.1.0", "v1.0.0", {}, None)
     assert promoted(running, "v1.0.0") == Target("v1.0.0", None, {}, None)
+
+
+def test_a_challenger_succeeds_the_champion_that_it_was_judged_against_and_no_other() -> None:
+    assert succeeded(champion(), "v1.0.0", "v1.2.0") == promoted(champion(), "v1.2.0")
+    for current in (None, deployed(promoted(champion(), "v1.1.0"), 2)):
+        with pytest.raises(
+            DeploymentChangedError, match=r"^v1\.2\.0 was judged against v1\.0\.0, but .* champion now; "
+        ):
+            succeeded(current, "v1.0.0", "v1.2.0")
 
 
 def test_a_rollback_goes_back_and_another_one_forth() -> None:
