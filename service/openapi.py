@@ -98,7 +98,7 @@ def _prediction(
         "parameters": [*_query_parameters(Options), _CLIENT_ID],
         "requestBody": {"required": True, "content": {JSON_TYPE: {"schema": _reference(body), "examples": named}}},
         "responses": {
-            "200": _reply("The answer.", answer, reply),
+            "200": _reply("The answer.", answer, reply) | ({"headers": _CACHED} if answer is Prediction else {}),
             **_INVALID,
             **_problems(_REFUSALS),
         },
@@ -149,6 +149,12 @@ _CLIENT_ID: Final = {
     "required": False,
     "description": "Who asks, in your own words: of a split, the same client is always on the same arm.",
     "schema": {"type": "string"},
+}
+_CACHED: Final = {
+    "X-Cache": {
+        "description": "Whether this house was asked before; not there when the cache is off.",
+        "schema": {"type": "string", "enum": ["hit", "miss"]},
+    }
 }
 _INVALID: Final = {"422": _reply("The body or the query is not valid.", ValidationProblems, _EXAMPLE_PROBLEMS)}
 _UNHEALTHY: Final = {

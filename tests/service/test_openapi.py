@@ -28,6 +28,7 @@ READ: Final[dict[str, type[BaseModel]]] = {
 }
 BODIES: Final[dict[str, type[BaseModel]]] = {"/predict": House, "/predict/batch": Houses}
 ANSWERS: Final[dict[str, type[BaseModel]]] = {**READ, "/predict": Prediction, "/predict/batch": Predictions}
+GOOD: Final[dict[str, object]] = {"/predict": HOUSE, "/predict/batch": {"houses": [HOUSE]}}
 REFUSALS: Final[dict[str, type[BaseModel]]] = dict.fromkeys([*BODIES, "/model/info"], ValidationProblems)
 
 
@@ -216,6 +217,13 @@ def test_version_level_and_client_are_documented_on_both_predictions(document: d
         }
         schema = parameters["confidence"]["schema"]
         assert (schema["minimum"], schema["maximum"], schema["default"]) == (0.5, 0.99, 0.9)
+
+
+def test_the_header_of_the_cache_is_documented_where_it_is_sent(document: dict[str, Any], client: FlaskClient) -> None:
+    sent = {path: "X-Cache" in client.post(path, json=body).headers for path, body in GOOD.items()}
+    documented = {path: "headers" in document["paths"][path]["post"]["responses"]["200"] for path in GOOD}
+
+    assert sent == documented == {"/predict": True, "/predict/batch": False}
 
 
 @pytest.mark.parametrize("rows", [1, 17, 10_000])
