@@ -178,11 +178,9 @@ class Connection(ASGIProtocol):  # type: ignore[misc]  # gunicorn carries no typ
         self.transport.abort()
 
     def stop(self) -> None:
-        """Close at once when idle; a request in hand has until the worker's `stop_by`, a first one less to come."""
+        """Give a request in hand until the worker's `stop_by`; one that may be on its way has less time to come."""
         stop_by = self.worker.stop_by
-        if self._phase is Phase.IDLE:
-            self.transport.abort()
-        elif self._phase is Phase.SILENT:
-            # A new client: its request is on its way, and it did nothing to be refused.
-            stop_by = min(stop_by, self.worker.loop.time() + self._limits.stop_silent_seconds)
+        if self._phase in {Phase.SILENT, Phase.IDLE}:
+            # Closed at once, a request that has just been sent would fail, and its client did nothing wrong.
+            stop_by = min(stop_by, self.worker.loop.time() + self._limits.stop_idle_seconds)
         self.deadline = min(self.deadline, stop_by)

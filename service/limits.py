@@ -26,8 +26,8 @@ class Limits:
     stop_seconds: float = 3.0
     """What unfinished requests get when the worker stops; at most half of `graceful_timeout`."""
 
-    stop_silent_seconds: float = 0.5
-    """What a new connection gets to send its first request when the worker stops."""
+    stop_idle_seconds: float = 0.5
+    """What a connection without a request in hand gets to send one when the worker stops."""
 
 
 DEFAULTS: Final = Limits()
