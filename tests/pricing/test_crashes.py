@@ -13,7 +13,7 @@ from pricing.errors import AppraiserError, NotWritableError
 from pricing.store import ASIDE, POINTER_FILE, Artifact, Store
 from service.errors import NotReadyError
 from service.models import NOTHING_DEPLOYED, Models
-from tests.crashing_disk import RecordingDisk, State, after, cut, folder_of, half, killed, restore
+from tests.crashing_disk import Operation, RecordingDisk, State, after, cut, folder_of, half, killed, restore
 
 Act = Callable[[Store, Artifact], object]
 NOTHING = "nothing"
@@ -43,39 +43,59 @@ def publish_and_deploy(store: Store, published: Artifact) -> None:
 
 
 class Scenario(NamedTuple):
-    """What was there, what is done, and what may be deployed after a crash in it."""
+    """What was there, what is done, what is deployed before and after it, and the versions that are there after it."""
 
     before: Act
     act: Act
-    allowed: set[str]
+    old: str
+    new: str
+    versions: list[str]
+
+    @property
+    def allowed(self) -> set[str]:
+        return {self.old, self.new}
 
 
+THREE = ["v1.0.0", "v1.1.0", "v1.2.0"]
 SCENARIOS = {
-    "the first version": Scenario(lambda *_: None, publish_and_deploy, {NOTHING, "v1.0.0=100"}),
-    "publish": Scenario(deployed_two, lambda store, good: store.publish(named(good, "v1.3.0")), {"v1.1.0=100"}),
-    "promote": Scenario(deployed_two, lambda store, _: store.deploy("v1.2.0"), {"v1.1.0=100", "v1.2.0=100"}),
-    "rollback": Scenario(deployed_two, lambda store, _: store.point(rolled_back), {"v1.1.0=100", "v1.0.0=100"}),
+    "the first version": Scenario(lambda *_: None, publish_and_deploy, NOTHING, "v1.0.0=100", ["v1.0.0"]),
+    "publish": Scenario(
+        deployed_two,
+        lambda store, good: store.publish(named(good, "v1.3.0")),
+        "v1.1.0=100",
+        "v1.1.0=100",
+        [*THREE, "v1.3.0"],
+    ),
+    "promote": Scenario(deployed_two, lambda store, _: store.deploy("v1.2.0"), "v1.1.0=100", "v1.2.0=100", THREE),
+    "rollback": Scenario(deployed_two, lambda store, _: store.point(rolled_back), "v1.1.0=100", "v1.0.0=100", THREE),
     "split": Scenario(
         deployed_two,
         lambda store, _: store.point(lambda current: divided(current, {"v1.1.0": 90, "v1.2.0": 10})),
-        {"v1.1.0=100", "v1.1.0=90 v1.2.0=10"},
+        "v1.1.0=100",
+        "v1.1.0=90 v1.2.0=10",
+        THREE,
     ),
-    "prune": Scenario(deployed_three, lambda store, _: store.prune(1), {"v1.2.0=100"}),
+    "prune": Scenario(deployed_three, lambda store, _: store.prune(1), "v1.2.0=100", "v1.2.0=100", THREE[1:]),
 }
 
 
-def states(base: Path, store_type: type[Store], act: Act, published: Artifact, *, syncs: bool) -> Iterator[State]:
-    """Everything that may be on disk when `act` is ended by a kill or a power cut, at any of its operations."""
+def operations(base: Path, store_type: type[Store], act: Act, published: Artifact) -> list[Operation]:
+    """What `act` does to the disk, one after the other."""
     shutil.copytree(base, base.with_name("live"))
     disk = RecordingDisk(base.with_name("live"))
     act(store_type(base.with_name("live") / "artifacts", disk), published)
     assert len(disk.operations) >= 3
+    return disk.operations
+
+
+def states(base: Path, done: list[Operation], *, syncs: bool) -> Iterator[State]:
+    """Everything that may be on disk when operations are ended by a kill or a power cut, at any of them."""
     seen: set[int] = set()
-    for count in range(len(disk.operations) + 1):
-        endings = [[], *([part] for part in half(disk.operations[count]))] if count < len(disk.operations) else [[]]
+    for count in range(len(done) + 1):
+        endings = [[], *([part] for part in half(done[count]))] if count < len(done) else [[]]
         for ending in endings:
             model = folder_of(base)
-            after(model, [*disk.operations[:count], *ending], syncs=syncs)
+            after(model, [*done[:count], *ending], syncs=syncs)
             for state in (killed(model), *cut(model)):
                 content = hash(frozenset(state.items()))
                 if content not in seen:
@@ -122,7 +142,8 @@ def wrong(
     base = tmp_path / "before"
     base.mkdir()
     scenario.before(Store(base / "artifacts"), published)
-    for number, state in enumerate(states(base, store_type, scenario.act, published, syncs=syncs)):
+    done = operations(base, store_type, scenario.act, published)
+    for number, state in enumerate(states(base, done, syncs=syncs)):
         yield what_is_wrong(state, tmp_path / str(number), scenario.allowed, published)
 
 
@@ -134,6 +155,20 @@ def test_after_a_crash_at_any_operation_the_old_or_the_new_is_served(
 
     assert list(filter(None, found)) == []
     assert len(found) > 5
+
+
+@pytest.mark.parametrize("name", ["the first version", "publish", "promote", "rollback", "split", "prune"])
+def test_what_a_command_has_done_survives_a_power_cut(name: str, tmp_path: Path, published: Artifact) -> None:
+    scenario, base = SCENARIOS[name], tmp_path / "before"
+    base.mkdir()
+    scenario.before(Store(base / "artifacts"), published)
+    model = folder_of(base)
+    after(model, operations(base, Store, scenario.act, published))
+
+    for number, state in enumerate(cut(model)):
+        restore(state, tmp_path / str(number))
+        store = Store(tmp_path / str(number) / "artifacts")
+        assert (deployed(store), store.versions()) == (scenario.new, scenario.versions)
 
 
 @pytest.mark.parametrize("name", ["the first version", "promote", "rollback", "split"])
