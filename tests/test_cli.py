@@ -492,6 +492,30 @@ class TestRetrain:
         again = invoke(root, "retrain", "--data", many, *boosting, "--keep", "2", "--dry-run")
         assert again.exit_code == NOT_BETTER
 
+    def test_a_champion_that_came_while_the_challenger_was_trained_stays(self, two: Store, tmp_path: Path) -> None:
+        """Nobody has compared these two."""
+        many = self.sales(tmp_path, 6_000)
+        program = ["-c", "from cli import main; main()", "--artifacts", two.root, "--run", two.root.with_name("run")]
+        options = ["retrain", "--data", many, "--family", "gradient-boosting"]
+        with subprocess.Popen(
+            [sys.executable, *map(str, [*program, *options])],
+            cwd=ROOT,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        ) as retraining:
+            assert retraining.stdout is not None
+            assert (
+                "rows accepted" in retraining.stdout.readline()
+            )  # so it has the champion, and will train for a second
+            two.deploy("v1.1.0")
+            told, error = retraining.communicate()
+        assert retraining.returncode == 1, told
+        assert error == (
+            "Error: v1.2.0 was judged against v1.0.0, but v1.1.0 is the champion now; v1.2.0 is not deployed\n"
+        )
+        assert two.deployment().champion == "v1.1.0"
+
     def test_a_failure_is_exit_code_1_and_changes_nothing(self, run: Run, store: Store, tmp_path: Path) -> None:
         path = tmp_path / "sales.csv"
         path.write_text(f"{HEADER}\n{ROW}\n")
