@@ -30,8 +30,9 @@ def roll_out(
     """Deploy what `target` makes of the current deployment, and return when every living worker serves it.
 
     When one cannot, within `seconds`, what was deployed before is deployed again under a new generation, and
-    RolloutError says why. Raises what `Store.point` raises too; then nothing has changed.
+    RolloutError says why. Raises RunFolderError, and what `Store.point` raises, too; then nothing has changed.
     """
+    run.workers()  # who cannot look at them must not deploy either
     before = store.current()
     deployment = store.point(target, after=0 if before is None else before.generation)
     try:

@@ -15,15 +15,20 @@ from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, ValidationError
 
+from pricing.errors import AppraiserError
 from service.contract import Refused
 
 
-class WorkerState(BaseModel):
-    """What a worker has made of the deployment."""
+class RunFolderError(AppraiserError):
+    """The folder cannot be looked at, so that nobody knows who lives."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+
+class WorkerState(BaseModel):
+    """What a worker has made of the deployment. A worker of a later release may say more."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
 
     generation: int = 0
     """The deployment that is served whole; 0 when there is none yet."""
@@ -85,7 +90,7 @@ class RunFolder:
         return slot
 
     def workers(self) -> list[WorkerState]:
-        """The state of each living worker. Raises OSError when the folder cannot be read."""
+        """The state of each living worker. Raises RunFolderError."""
         try:
             with self._claims("rb", fcntl.LOCK_SH):
                 return [
@@ -95,6 +100,10 @@ class RunFolder:
                 ]
         except FileNotFoundError:  # no worker has ever been here
             return []
+        except (OSError, ValidationError) as error:
+            reason = error.strerror if isinstance(error, OSError) else "a slot holds no state of a worker"
+            msg = f"who lives in {self.root} cannot be read: {reason}"
+            raise RunFolderError(msg) from error
 
     def _numbers(self) -> list[int]:
         names = (path.name.removeprefix("slot-") for path in self.root.glob("slot-*"))

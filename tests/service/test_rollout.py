@@ -13,7 +13,7 @@ from pricing.errors import DeploymentChangedError, NoPreviousError
 from pricing.store import Artifact, Store
 from service.contract import Refused
 from service.rollout import Rollout, RolloutError, roll_out
-from service.slots import RunFolder, Slot, WorkerState
+from service.slots import RunFolder, RunFolderError, Slot, WorkerState
 
 Says = Callable[[int], WorkerState]
 
@@ -167,5 +167,15 @@ def test_a_rollback_without_a_previous_version_changes_nothing(two: Store, run: 
 
     with pytest.raises(NoPreviousError):
         roll_out(two, run, rolled_back)
+
+    assert two.deployment() == before
+
+
+def test_who_cannot_look_at_the_workers_deploys_nothing(two: Store, run: RunFolder) -> None:
+    run.root.touch()
+    before = two.deployment()
+
+    with pytest.raises(RunFolderError):
+        roll_out(two, run, lambda current: promoted(current, "v1.1.0"))
 
     assert two.deployment() == before

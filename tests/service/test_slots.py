@@ -11,13 +11,13 @@ from pathlib import Path
 import pytest
 
 from service.contract import Refused
-from service.slots import RunFolder, WorkerState
+from service.slots import RunFolder, RunFolderError, WorkerState
 from tests.gunicorn_process import ROOT
 
 WORKER = """
 import sys
 from pathlib import Path
-from service.slots import RunFolder, WorkerState
+from service.slots import RunFolder, RunFolderError, WorkerState
 slot = RunFolder(Path(sys.argv[1])).claim()
 slot.write(WorkerState(generation=int(sys.argv[2])))
 print(slot.number, flush=True)
@@ -143,3 +143,26 @@ def test_a_folder_that_cannot_be_made_is_an_oserror(tmp_path: Path) -> None:
     for take in (RunFolder(tmp_path / "file" / "run").claim, RunFolder(tmp_path / "file" / "run").hold):
         with pytest.raises(NotADirectoryError):
             take()
+
+
+def test_a_worker_of_a_later_release_may_say_more(run: RunFolder) -> None:
+    run.claim()
+    (run.root / "slot-0.json").write_text('{"generation": 7, "refused": [], "more": 1}')
+
+    assert run.workers() == [WorkerState(generation=7)]
+
+
+@pytest.mark.parametrize("content", ["", "{", '{"generation": "many"}'])
+def test_a_slot_that_holds_no_state_is_told(run: RunFolder, content: str) -> None:
+    run.claim()
+    (run.root / "slot-0.json").write_text(content)
+
+    with pytest.raises(RunFolderError, match=r"run cannot be read: a slot holds no state of a worker$"):
+        run.workers()
+
+
+def test_a_folder_that_cannot_be_looked_at_is_told(tmp_path: Path) -> None:
+    (tmp_path / "run").touch()
+
+    with pytest.raises(RunFolderError, match=r"run cannot be read: Not a directory$"):
+        RunFolder(tmp_path / "run").workers()
