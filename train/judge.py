@@ -18,7 +18,7 @@ ONE_SIDED: Final = 0.05
 COVERAGE_SLACK: Final = 0.005
 REPLICATES: Final = 4_000
 SEED: Final = 0
-CHUNK: Final = 4_000_000  # groups drawn at a time: 32 MB
+CHUNK: Final = 250_000  # groups drawn at a time: 2 MB, which stay in the cache; a third faster than 32 MB
 
 
 class Contender(NamedTuple):
@@ -45,7 +45,7 @@ class Evidence(NamedTuple):
 class Part(BaseModel):
     """One fifth of the price range, by the mean of both predictions."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="strings")
 
     rows: int
     lowest_price: float
@@ -59,7 +59,8 @@ class Part(BaseModel):
 class Verdict(BaseModel):
     """Every figure of a judgement; the challenger is better when nothing speaks against it."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    # JSON has no NaN: without its own word for one, a verdict that holds one could not be read again
+    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="strings")
 
     champion: Version
     challenger: Version
@@ -138,15 +139,18 @@ def judge(champion: Contender, challenger: Contender, evidence: Evidence) -> Ver
 
 
 def objections(figures: Verdict) -> list[str]:
-    """What the figures say against the challenger; the whole rule stands here."""
+    """What the figures say against the challenger; the whole rule stands here.
+
+    Each asks whether the figure is good, not whether it is bad: NaN is neither, and must not be deployed.
+    """
     found = []
-    if figures.gain_lower <= 0:
+    if not figures.gain_lower > 0:
         found.append(f"the gain may be chance: its lower bound is {figures.gain_lower:.2%}, it must be above 0")
-    if figures.gain < LEAST_GAIN:
+    if not figures.gain >= LEAST_GAIN:
         found.append(f"the gain is {figures.gain:.2%}, at least {LEAST_GAIN:.0%} is worth a change")
-    if figures.skill_lower <= 0:  # of a file with its prices in the wrong rows the champion knows even less
+    if not figures.skill_lower > 0:  # of a file with its prices in the wrong rows the champion knows even less
         found.append("it is no better than one price for all houses would be: are the prices those of their houses?")
-    if abs(figures.coverage - LEVEL) > figures.coverage_tolerance:
+    if not abs(figures.coverage - LEVEL) <= figures.coverage_tolerance:
         found.append(
             f"the interval at {LEVEL:.0%} contains {figures.coverage:.1%} of the prices, "
             f"allowed is {figures.coverage_tolerance:.1%} more or less"
@@ -155,7 +159,7 @@ def objections(figures: Verdict) -> list[str]:
         f"houses of ${part.lowest_price:,.0f} to ${part.highest_price:,.0f} are worse by {part.loss:.1%} "
         f"(lower bound {part.loss_lower:.1%}), allowed is {MOST_LOSS:.0%}"
         for part in figures.fifths
-        if part.loss_lower > MOST_LOSS
+        if not part.loss_lower <= MOST_LOSS
     ]
     if not figures.parity_ppm <= figures.parity_limit_ppm:
         found.append(f"ONNX is {figures.parity_ppm:.2f} ppm off scikit-learn, allowed is {figures.parity_limit_ppm:g}")

@@ -3,6 +3,7 @@
 Deploying it when it is better is left to the caller, who can wait for the workers.
 """
 
+import hashlib
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +18,7 @@ from pricing.deployment import Deployment
 from pricing.errors import NothingDeployedError
 from pricing.manifest import Manifest
 from pricing.predictor import load
-from pricing.store import Store
+from pricing.store import MANIFEST_FILE, Store
 from train import data, seen
 from train.command import publish, quiet, tell_rows
 from train.data import Sales
@@ -26,7 +27,7 @@ from train.judge import LEVEL, Contender, Evidence, Verdict, judge
 from train.names import FamilyName
 from train.split import positions, sides
 from train.training import Plan, train
-from train.versions import is_of_this_contract, next_version
+from train.versions import contract, contract_of, next_version
 
 VERDICT_FILE: Final = "verdict.json"
 ENOUGH_NEW_ROWS: Final = 1_000
@@ -131,13 +132,17 @@ def _deployment(store: Store) -> Deployment:
 
 
 def _champion(store: Store, deployment: Deployment) -> Contender:
-    artifact = store.read(deployment.champion, deployment.sha256[deployment.champion])
-    if not is_of_this_contract(artifact.manifest):
+    version = deployment.champion
+    seal = deployment.sha256[version]
+    # before it is read, since a manifest with other features cannot be; unsealed it is damaged, whatever it says
+    sealed = hashlib.sha256(store.read_beside(version, MANIFEST_FILE) or b"").hexdigest() == seal
+    if sealed and contract_of(store, version) not in (None, contract()):
         msg = (
-            f"the champion {deployment.champion} was trained for other features, units or bounds: no challenger "
-            f"can be compared with it; `appraiser train` makes {next_version(store)}, `appraiser promote` deploys it"
+            f"the champion {version} was trained for other features, units or bounds: no challenger can be "
+            f"compared with it; `appraiser train` makes {next_version(store)}, `appraiser promote` deploys it"
         )
         raise TrainingError(msg)
+    artifact = store.read(version, seal)
     return Contender(artifact.manifest, load(artifact))
 
 

@@ -52,7 +52,9 @@ _NUMBER: Final = 'try_cast("{0}" as double)'
 _JSON_NUMBER: Final = (
     """case when json_type("{0}") in ('BIGINT', 'UBIGINT', 'DOUBLE') then try_cast("{0}" as double) end"""
 )
-_JSON_ERROR: Final = re.compile(r"in line (\d+): ([^:\[{]+?)(?:[.:,]? *$|[:\[{]|, but| Try |\. )", re.MULTILINE)
+_JSON_ERROR: Final = re.compile(
+    r"in line (\d+): (?:Object .* has )?([^:\[{]+?)(?:[.:,]? *$|[:\[{]|, but| Try |\. )", re.MULTILINE
+)
 NO_OPTIONS: Final[dict[str, dict[str, str]]] = {}
 
 Run = Callable[[str, dict[str, dict[str, str]]], dict[str, NDArray[Any]]]
@@ -153,7 +155,7 @@ def _read_database(path: Path, query: str | None) -> dict[str, Column]:
             msg = f"{path}: expected one table, found {', '.join(tables) or 'none'}; choose by --query"
             raise DataError(msg)
         wanted = tables[0] if query is None else query.strip().rstrip(";")
-        relation = _quoted(wanted) if wanted in tables else f"({wanted})"
+        relation = _quoted(wanted) if wanted in tables else f"({wanted}\n)"  # which may end in a comment
         _check_types(path, run, relation)
         return _numbers(run, relation)
 
@@ -199,10 +201,14 @@ def _run(
     path: Path, connection: duckdb.DuckDBPyConnection, query: str, parameters: Mapping[str, object]
 ) -> dict[str, NDArray[Any]]:
     try:
-        return connection.execute(query, parameters).fetchnumpy()
+        statements = len(connection.extract_statements(query))
+        if statements == 1:
+            return connection.execute(query, parameters).fetchnumpy()
     except duckdb.Error as error:
         msg = f"{path}: cannot be read as {_KINDS[path.suffix.lower()]}: {_told(error)}"
         raise DataError(msg) from error
+    msg = f"{path}: the query holds {statements} statements, expected one select"
+    raise DataError(msg)
 
 
 def _told(error: duckdb.Error) -> str:

@@ -7,7 +7,7 @@ import orjson
 
 from pricing.errors import ArtifactError
 from pricing.house import BOUNDS, FEATURES, UNITS
-from pricing.manifest import Manifest, version_key
+from pricing.manifest import version_key
 from pricing.store import MANIFEST_FILE, Store
 from train.split import FIRST_SALT
 
@@ -37,11 +37,6 @@ def contract_of(store: Store, version: str) -> Contract | None:
         features = orjson.loads(store.read_beside(version, MANIFEST_FILE) or b"")["features"]
         return [tuple(feature[key] for key in ("name", "unit", "above", "minimum", "maximum")) for feature in features]
     return None
-
-
-def is_of_this_contract(manifest: Manifest) -> bool:
-    """Whether a version was trained for the features that this program knows."""
-    return [(f.name, f.unit, f.above, f.minimum, f.maximum) for f in manifest.features] == contract()
 
 
 def salt(store: Store) -> str:

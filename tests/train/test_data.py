@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from pricing.house import FEATURES
-from train import data, market
+from train import data, market, tables
 from train.data import Refusal, Sales
 from train.errors import DataError
 from train.tables import COLUMNS
@@ -387,7 +387,7 @@ class TestJsonLines:
         [
             (GOOD_LINE[:-1], "line 2: unexpected"),
             (f"[{GOOD_LINE}]", "line 2: Expected OBJECT"),
-            (GOOD_LINE.replace("bedrooms", "square_feet"), "line 2: Object"),
+            (GOOD_LINE.replace("bedrooms", "square_feet"), 'line 2: duplicate key "square_feet"'),
             (GOOD_LINE + GOOD_LINE, "line 2: unexpected content after document"),
         ],
     )
@@ -434,6 +434,8 @@ class TestDatabases:
             "select * from sales",
             "from sales where price > 1;",
             " select *, 1 as other from sales order by price ",
+            "select * from sales -- all of them",
+            "with dear as (select * from sales where price > 1) select * from dear;",
         ],
     )
     def test_a_table_is_named_or_rows_are_selected(self, tmp_path: Path, query: str) -> None:
@@ -459,7 +461,9 @@ class TestDatabases:
             ("others", "column price holds booleans, expected numbers"),
             ("nowhere", "Table with name nowhere does not exist"),
             ("drop table sales", "syntax error"),
-            ("select 1) ; drop table sales; --", "read-only mode"),
+            ("sales); drop table sales; --", "syntax error"),
+            ("sales); drop table sales; from (sales", "the query holds 3 statements, expected one select"),
+            ("sales); create temp table t as (select 1", "the query holds 2 statements, expected one select"),
             ("select * from read_csv('/etc/passwd')", "file system operations are disabled by configuration"),
         ],
     )
@@ -469,6 +473,23 @@ class TestDatabases:
         path = database(tmp_path, TABLE, NO_NUMBERS)
         assert told in refused(path, query)
         assert len(data.read(path, "sales").prices) == 40
+
+    @pytest.mark.parametrize(
+        ("statement", "told"),
+        [
+            ("drop table sales", "read-only mode"),
+            ("copy sales to '{folder}/sales.csv'", "file system operations are disabled by configuration"),
+            ("attach '{folder}/other.duckdb'", "file system operations are disabled by configuration"),
+            ("set memory_limit = '1GB'", "the configuration has been locked"),
+        ],
+    )
+    def test_a_statement_that_got_past_the_parser_could_do_no_harm_either(
+        self, tmp_path: Path, statement: str, told: str
+    ) -> None:
+        path = database(tmp_path, TABLE)
+        with tables._database(path) as run, pytest.raises(DataError, match=told):
+            run(statement.format(folder=tmp_path), {})
+        assert [found.name for found in tmp_path.iterdir()] == ["sales.duckdb"]
 
     def test_the_database_is_not_changed(self, tmp_path: Path) -> None:
         path = database(tmp_path, TABLE)

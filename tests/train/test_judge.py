@@ -174,6 +174,39 @@ def test_a_challenger_without_certified_parity_is_refused(published: Artifact) -
         assert sentence.startswith("ONNX is ")
 
 
+@pytest.mark.parametrize("figure", ["gain", "gain_lower", "skill_lower", "coverage", "parity_ppm"])
+def test_a_figure_that_is_no_number_is_no_reason_to_deploy(published: Artifact, figure: str) -> None:
+    verdict = verdict_on(published, 0.5)
+
+    assert objections(verdict) == []
+    assert len(objections(verdict.model_copy(update={figure: math.nan}))) == 1
+
+
+def test_a_fifth_whose_loss_is_no_number_is_no_reason_to_deploy(published: Artifact) -> None:
+    verdict = verdict_on(published, 0.5)
+    lost = verdict.fifths[0].model_copy(update={"loss": math.nan, "loss_lower": math.nan})
+
+    (sentence,) = objections(verdict.model_copy(update={"fifths": (lost, *verdict.fifths[1:])}))
+    assert "are worse by nan%" in sentence
+
+
+class NoNumber(Off):
+    """Halves the error, but has no price for the first house."""
+
+    def run(self, houses: Matrix) -> tuple[Column, Column]:
+        log_price, spread = super().run(houses)
+        return np.where(houses[:, 1] == 0, math.nan, log_price), spread
+
+
+def test_a_challenger_without_a_price_for_one_house_is_refused(published: Artifact) -> None:
+    champion, challenger = contender(published, "v1.0.0", Off(1)), contender(published, "v1.1.0", NoNumber(0.5), 0.7)
+
+    verdict = judge(champion, challenger, evidence())
+
+    assert not verdict.is_better
+    assert math.isnan(Verdict.model_validate_json(verdict.model_dump_json()).gain)
+
+
 def test_the_parity_that_counts_is_the_worse_one_of_the_certificate(published: Artifact) -> None:
     parity = published.manifest.parity
     assert verdict_on(published, 0.5).parity_ppm == max(parity.test_ppm, parity.threshold_ppm)

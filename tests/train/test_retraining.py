@@ -1,10 +1,12 @@
 """Retraining end to end on the synthetic market: what is judged on which rows, what is published, what is told."""
 
+import hashlib
 import io
 import shutil
 from pathlib import Path
 
 import numpy as np
+import orjson
 import pytest
 from rich.console import Console
 
@@ -177,13 +179,33 @@ def test_a_damaged_champion_cannot_be_compared_with(champion: Store, tmp_path: P
         retrain(champion, order(tmp_path / "none.csv"), silent())
 
 
-def test_a_champion_for_another_contract_cannot_be_compared_with(champion: Store, tmp_path: Path) -> None:
-    artifact = champion.read("v1.0.0")
-    first = artifact.manifest.features[0].model_copy(update={"unit": "square meters"})
-    features = (first, *artifact.manifest.features[1:])
-    manifest = artifact.manifest.model_copy(update={"version": "v1.4.0", "features": features})
-    champion.publish(artifact._replace(manifest=manifest))
-    champion.deploy("v1.4.0")
+def with_first_feature(champion: Store, change: dict[str, object], *, sealed: bool = True) -> None:
+    """The champion as a release with another contract would have left it; unsealed, as a vandal would."""
+    manifest, pointer = champion.root / "v1.0.0" / "manifest.json", champion.root / "deployment.json"
+    content, deployment = orjson.loads(manifest.read_bytes()), orjson.loads(pointer.read_bytes())
+    content["features"][0] |= change
+    manifest.write_bytes(orjson.dumps(content))
+    if sealed:
+        deployment["sha256"]["v1.0.0"] = hashlib.sha256(manifest.read_bytes()).hexdigest()
+        pointer.write_bytes(orjson.dumps(deployment))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"name": "square_meters"}, {"unit": "square meters"}, {"maximum": 5_000.0}],
+    ids=["name", "unit", "bound"],
+)
+def test_a_champion_for_another_contract_cannot_be_compared_with(
+    champion: Store, tmp_path: Path, change: dict[str, object]
+) -> None:
+    with_first_feature(champion, change)
 
     with pytest.raises(TrainingError, match=r"`appraiser train` makes v2\.0\.0, `appraiser promote` deploys it$"):
+        retrain(champion, order(tmp_path / "none.csv"), silent())
+
+
+def test_a_manifest_that_was_changed_since_is_damaged_and_no_other_contract(champion: Store, tmp_path: Path) -> None:
+    with_first_feature(champion, {"name": "square_meters"}, sealed=False)
+
+    with pytest.raises(DamagedArtifactError, match=r"v1\.0\.0/manifest\.json .* does not match expected"):
         retrain(champion, order(tmp_path / "none.csv"), silent())
