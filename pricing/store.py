@@ -115,24 +115,20 @@ class Store:
                 with suppress(OSError):
                     self._disk.remove(aside)
                 raise
-            self._disk.sync(self.root)
+            self._sync_or(lambda: self._take_away(manifest.version))
         return target
 
     def prune(self, keep: int, spared: str | None = None) -> list[str]:
         """Remove the oldest versions beyond `keep`, but neither `spared` nor what the deployment names; returns which.
 
-        A version has lost its name for good before it is removed, so that none is ever seen half removed. Raises
-        NotWritableError.
+        Raises NotWritableError; what was removed until then stays removed.
         """
         with self._writing():
             current = self.current()
             named = {spared, *(() if current is None else current.named())}
             removed = [version for version in self.versions()[:-keep] if version not in named]
             for version in removed:
-                aside = self._aside(version)
-                self._disk.rename(self._folder(version), aside)
-                self._disk.sync(self.root)
-                self._disk.remove(aside)
+                self._take_away(version)
         return removed
 
     def check_writable(self) -> None:
@@ -190,7 +186,8 @@ class Store:
 
         The files of every version that would answer are verified before. `after` is the generation that the caller
         has seen, 0 for none: of two who saw the same, one wins, and the other gets DeploymentChangedError. Raises
-        UnknownVersionError, DamagedArtifactError, NotWritableError too; whatever is raised, nothing has changed.
+        UnknownVersionError, DamagedArtifactError, NotWritableError too; whatever is raised, what was deployed still is,
+        though under a further generation when others may have seen the new one.
         """
         with self._writing():
             current = self.current()
@@ -214,6 +211,7 @@ class Store:
                 sha256={version: seals.get(version) or self._digest(version) for version in named},
             )
             self._replace_pointer(deployment)
+            self._sync_or(lambda: self._put_back(current, generation + 2))
         return deployment
 
     def _digest(self, version: str) -> str:
@@ -225,12 +223,36 @@ class Store:
         self._disk.write(aside, data)
         self._disk.sync(aside)
         self._disk.rename(aside, self.root / POINTER_FILE)
-        self._disk.sync(self.root)
+
+    def _put_back(self, former: Deployment | None, generation: int) -> None:
+        if former is None:
+            self._disk.remove(self.root / POINTER_FILE)
+        else:  # under a generation of its own: a worker may have seen the one that is taken back
+            self._replace_pointer(former.model_copy(update={"generation": generation}))
+
+    def _take_away(self, version: str) -> None:
+        """Remove a version by another name, so that none is ever seen half removed."""
+        aside = self._aside(version)
+        self._disk.rename(self._folder(version), aside)
+        self._disk.sync(self.root)  # it must have lost its name for good before its files go
+        self._disk.remove(aside)
+
+    def _sync_or(self, undo: Callable[[], None]) -> None:
+        """Make the names in the folder durable; what cannot be, others must not see either, so it is undone."""
+        try:
+            self._disk.sync(self.root)
+        except OSError:
+            undo()  # a disk that refuses this too leaves what there is, which is whole
+            self._disk.sync(self.root)
+            raise
 
     def _aside(self, name: str) -> Path:
         """A path of that name for what is not whole yet; what a crash left there, or at another, is removed."""
-        for left_by_a_crash in self.root.glob(f"{ASIDE}*"):
-            self._disk.remove(left_by_a_crash)
+        left_by_a_crash = list(self.root.glob(f"{ASIDE}*"))
+        if left_by_a_crash:  # a version on its way out may not have lost its name for good
+            self._disk.sync(self.root)
+        for path in left_by_a_crash:
+            self._disk.remove(path)
         return self.root / f"{ASIDE}{name}"
 
     def _folder(self, version: str) -> Path:

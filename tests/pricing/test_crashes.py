@@ -1,7 +1,10 @@
 """Whenever the machine stops, the service starts on the old deployment or on the new one, and never on neither."""
 
+import errno
+import os
 import shutil
 from collections.abc import Callable, Iterator
+from itertools import count
 from pathlib import Path
 from typing import NamedTuple
 
@@ -79,10 +82,16 @@ SCENARIOS = {
 }
 
 
-def operations(base: Path, store_type: type[Store], act: Act, published: Artifact) -> list[Operation]:
+def operations(
+    base: Path,
+    store_type: type[Store],
+    act: Act,
+    published: Artifact,
+    disk_type: type[RecordingDisk] = RecordingDisk,
+) -> list[Operation]:
     """What `act` does to the disk, one after the other."""
     shutil.copytree(base, base.with_name("live"))
-    disk = RecordingDisk(base.with_name("live"))
+    disk = disk_type(base.with_name("live"))
     act(store_type(base.with_name("live") / "artifacts", disk), published)
     assert len(disk.operations) >= 3
     return disk.operations
@@ -91,11 +100,11 @@ def operations(base: Path, store_type: type[Store], act: Act, published: Artifac
 def states(base: Path, done: list[Operation], *, syncs: bool) -> Iterator[State]:
     """Everything that may be on disk when operations are ended by a kill or a power cut, at any of them."""
     seen: set[int] = set()
-    for count in range(len(done) + 1):
-        endings = [[], *([part] for part in half(done[count]))] if count < len(done) else [[]]
+    for at in range(len(done) + 1):
+        endings = [[], *([part] for part in half(done[at]))] if at < len(done) else [[]]
         for ending in endings:
             model = folder_of(base)
-            after(model, [*done[:count], *ending], syncs=syncs)
+            after(model, [*done[:at], *ending], syncs=syncs)
             for state in (killed(model), *cut(model)):
                 content = hash(frozenset(state.items()))
                 if content not in seen:
@@ -135,14 +144,20 @@ def what_is_wrong(state: State, folder: Path, allowed: set[str], published: Arti
     return f"left behind: {left}" if left else ""
 
 
-def wrong(
-    scenario: Scenario, tmp_path: Path, published: Artifact, store_type: type[Store] = Store, *, syncs: bool = True
+def wrong(  # noqa: PLR0913 -- the scenario, and what a control does otherwise
+    scenario: Scenario,
+    tmp_path: Path,
+    published: Artifact,
+    store_type: type[Store] = Store,
+    *,
+    disk_type: type[RecordingDisk] = RecordingDisk,
+    syncs: bool = True,
 ) -> Iterator[str]:
     """For each state that a crash may leave, what is wrong with it, or nothing."""
     base = tmp_path / "before"
     base.mkdir()
     scenario.before(Store(base / "artifacts"), published)
-    done = operations(base, store_type, scenario.act, published)
+    done = operations(base, store_type, scenario.act, published, disk_type)
     for number, state in enumerate(states(base, done, syncs=syncs)):
         yield what_is_wrong(state, tmp_path / str(number), scenario.allowed, published)
 
@@ -203,16 +218,58 @@ def test_a_version_that_is_written_in_place_would_be_seen_half(tmp_path: Path, p
     assert any("v1.3.0/" in found for found in wrong(SCENARIOS["publish"], tmp_path, published, PublishesInPlace))
 
 
-class Fails(Disk):
-    """Fails at one operation, as a full disk does."""
+class RenamesByCopying(RecordingDisk):
+    """Replaces a file as `shutil.copy` would, which is not one step."""
 
-    def __init__(self, at: int) -> None:
+    def rename(self, source: Path, target: Path) -> None:
+        data = source.read_bytes()
+        self.remove(target)
+        self.write(target, data)
+        self.remove(source)
+
+
+def test_on_a_disk_whose_rename_is_a_copy_it_would_be_neither(tmp_path: Path, published: Artifact) -> None:
+    found = set(wrong(SCENARIOS["promote"], tmp_path, published, disk_type=RenamesByCopying))
+
+    assert NOTHING in found  # the pointer was gone for a moment
+    assert any("cannot be read" in sentence for sentence in found)  # or half
+
+
+def test_a_version_that_a_killed_prune_took_away_never_comes_back_half_removed(
+    tmp_path: Path, published: Artifact
+) -> None:
+    """The next command finds what was killed, none of it durable, and removes the rest; then the power is cut."""
+    scenario, base = SCENARIOS["prune"], tmp_path / "before"
+    base.mkdir()
+    scenario.before(Store(base / "artifacts"), published)
+    renamed = operations(base, Store, scenario.act, published)[:1]
+    at_kill = folder_of(base)
+    after(at_kill, renamed)
+    left = tmp_path / "killed"
+    left.mkdir()
+    restore(killed(at_kill), left)
+    disk = RecordingDisk(left)
+    Store(left / "artifacts", disk).deploy("v1.2.0")  # again
+
+    for at in range(len(disk.operations) + 1):
+        model = folder_of(base)
+        after(model, [*renamed, *disk.operations[:at]])
+        for number, state in enumerate(cut(model)):
+            assert what_is_wrong(state, tmp_path / f"{at} {number}", scenario.allowed, published) == ""
+
+
+class Fails(Disk):
+    """Fails at one operation, or at every one from there on, as a disk does that is full or dying."""
+
+    def __init__(self, code: int, at: int, *, for_good: bool) -> None:
+        self._code = code
         self._left = at
+        self._for_good = for_good
 
     def _count(self) -> None:
         self._left -= 1
-        if self._left == -1:
-            raise OSError(28, "No space left on device")
+        if self._left == -1 or (self._for_good and self._left < 0):
+            raise OSError(self._code, os.strerror(self._code))
 
     def make_folder(self, path: Path) -> None:
         self._count()
@@ -232,25 +289,96 @@ class Fails(Disk):
         self._count()
         super().rename(source, target)
 
+    def remove(self, path: Path) -> None:
+        self._count()
+        super().remove(path)
 
-@pytest.mark.parametrize("name", ["the first version", "publish", "promote", "split"])
-def test_a_disk_that_fails_at_any_operation_is_told_and_the_next_try_works(
-    name: str, tmp_path: Path, published: Artifact
+
+FAILING = {
+    "publish the first version": SCENARIOS["the first version"]._replace(
+        act=lambda store, good: store.publish(named(good, "v1.0.0")), new=NOTHING
+    ),
+    "deploy the first version": SCENARIOS["the first version"]._replace(
+        before=lambda store, good: store.publish(named(good, "v1.0.0")), act=lambda store, _: store.deploy("v1.0.0")
+    ),
+    **{name: SCENARIOS[name] for name in ("publish", "promote", "rollback", "split", "prune")},
+}
+
+
+def failures(
+    scenario: Scenario, folder: Path, published: Artifact, code: int, *, for_good: bool
+) -> Iterator[tuple[Store, list[str]]]:
+    """The store after each operation of `act` has failed in turn, with the versions that were there before."""
+    for at in count():
+        store = Store(folder / str(at) / "artifacts")
+        store.root.parent.mkdir(parents=True)
+        scenario.before(store, published)
+        before = store.versions()
+        try:
+            scenario.act(Store(store.root, Fails(code, at, for_good=for_good)), published)
+        except NotWritableError as error:
+            assert str(error) == f"{store.root} cannot be written: {os.strerror(code)}"  # noqa: PT017 -- until none is raised
+            yield store, before
+        else:
+            assert at >= 3
+            return
+
+
+@pytest.mark.parametrize("name", FAILING)
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EIO])
+def test_what_fails_at_any_operation_has_changed_nothing_and_can_be_done_again(
+    name: str, code: int, tmp_path: Path, published: Artifact
 ) -> None:
-    scenario = SCENARIOS[name]
-    for at in range(fewest_operations(name)):
-        folder = tmp_path / str(at)
-        folder.mkdir()
-        scenario.before(Store(folder / "artifacts"), published)
-        with pytest.raises(NotWritableError, match="No space left on device"):
-            scenario.act(Store(folder / "artifacts", Fails(at)), published)
-        store = Store(folder / "artifacts")
+    scenario = FAILING[name]
+    for store, before in failures(scenario, tmp_path, published, code, for_good=False):
+        assert deployed(store) == scenario.old
+        assert store.versions() in ([before, scenario.versions] if name == "prune" else [before])
+        scenario.act(store, published)
+        assert (deployed(store), store.versions()) == (scenario.new, scenario.versions)
+
+
+@pytest.mark.parametrize("name", FAILING)
+def test_a_disk_that_fails_for_good_leaves_the_old_or_the_new(name: str, tmp_path: Path, published: Artifact) -> None:
+    scenario = FAILING[name]
+    for store, _ in failures(scenario, tmp_path, published, errno.EIO, for_good=True):
         assert deployed(store) in scenario.allowed
         store.publish(named(published, "v2.0.0"))
         store.deploy("v2.0.0")
         assert list(store.root.glob(f"{ASIDE}*")) == []
 
 
-def fewest_operations(name: str) -> int:
-    """A publish makes a folder and two files, syncs and renames; a promotion writes, syncs, renames, syncs."""
-    return 8 if name in {"the first version", "publish"} else 4
+def test_a_deployment_that_is_taken_back_has_a_generation_of_its_own(tmp_path: Path, published: Artifact) -> None:
+    """Some worker may serve the one that is taken back: generations only grow."""
+    *_, (store, _) = failures(SCENARIOS["split"], tmp_path, published, errno.EIO, for_good=False)
+
+    assert store.deployment().generation == 4  # 2 before, 3 failed when it was there already
+
+
+class FailsToSyncOnce(RecordingDisk):
+    """Cannot make the first rename durable."""
+
+    failed = False
+
+    def sync(self, path: Path) -> None:
+        if not self.failed and self.operations[-1][0] == "rename":
+            self.failed = True
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        super().sync(path)
+
+
+@pytest.mark.parametrize("name", ["deploy the first version", "publish", "promote", "rollback", "split"])
+def test_what_was_taken_back_does_not_return_after_a_power_cut(name: str, tmp_path: Path, published: Artifact) -> None:
+    scenario, base = FAILING[name], tmp_path / "before"
+    base.mkdir()
+    scenario.before(Store(base / "artifacts"), published)
+    shutil.copytree(base, tmp_path / "live")
+    disk = FailsToSyncOnce(tmp_path / "live")
+    with pytest.raises(NotWritableError):
+        scenario.act(Store(tmp_path / "live" / "artifacts", disk), published)
+    model = folder_of(base)
+    after(model, disk.operations)
+
+    for number, state in enumerate(cut(model)):
+        restore(state, tmp_path / str(number))
+        store = Store(tmp_path / str(number) / "artifacts")
+        assert (deployed(store), store.versions()) == (scenario.old, Store(base / "artifacts").versions())

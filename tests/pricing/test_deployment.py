@@ -222,23 +222,31 @@ def test_a_pointer_of_the_first_release_is_read() -> None:
     assert Deployment.model_validate_json(json.dumps(pointer)) == champion()
 
 
+NOT_DIVIDED: Final = "the split must give each of 100 buckets to one arm, one of them the champion"
+BOTH_SEALED: Final = {"split_since": 1, "sha256": {"v1.0.0": SEAL, "v1.1.0": SEAL}}
+
+
 @pytest.mark.parametrize(
-    "change",
+    ("change", "sentence"),
     [
-        {"generation": 0},
-        {"champion": "1.0.0"},
-        {"sha256": {}},
-        {"sha256": {"v1.0.0": "short"}},
-        {"previous": "v0.9.0"},
-        {"more": 1},
-        {"split": {"v1.0.0": [[0, 90]]}, "split_since": 1},
-        {"split": {"v1.0.0": [[0, 90], [80, 100]]}, "split_since": 1},
-        {"split": {"v1.0.0": [[0, 101]]}, "split_since": 1},
-        {"split": {"v1.0.0": [[0, 100]]}},
-        {"split": {"v1.1.0": [[0, 100]]}, "split_since": 1, "sha256": {"v1.0.0": SEAL, "v1.1.0": SEAL}},
-        {"split": {"v1.0.0": [[0, 50]], "v1.1.0": [[50, 100]]}, "split_since": 1},
+        ({"generation": 0}, "greater than or equal to 1"),
+        ({"champion": "1.0.0"}, "should match pattern"),
+        ({"sha256": {}}, "there is no sha256 of v1.0.0"),
+        ({"sha256": {"v1.0.0": "short"}}, "should match pattern"),
+        ({"previous": "v0.9.0"}, "there is no sha256 of v0.9.0"),
+        ({"split": {"v1.0.0": [[0, 50]], "v1.1.0": [[50, 100]]}, "split_since": 1}, "there is no sha256 of v1.1.0"),
+        ({"more": 1}, "Extra inputs are not permitted"),
+        ({"split": {"v1.0.0": [[0, 101]]}, "split_since": 1}, "less than or equal to 100"),
+        ({"split": {"v1.0.0": [[-1, 100]]}, "split_since": 1}, "greater than or equal to 0"),
+        ({"split": {"v1.0.0": [[0, 90]]}, "split_since": 1}, NOT_DIVIDED),
+        ({"split": {"v1.0.0": [[0, 90], [80, 100]]}, "split_since": 1}, NOT_DIVIDED),
+        ({"split": {"v1.0.0": [[0, 60]], "v1.1.0": [[50, 100]]}, **BOTH_SEALED}, NOT_DIVIDED),
+        ({"split": {"v1.1.0": [[0, 100]]}, **BOTH_SEALED}, NOT_DIVIDED),
+        ({"split": {"v1.0.0": [[0, 100]]}}, NOT_DIVIDED),  # a split without a salt
     ],
 )
-def test_what_is_no_deployment_is_refused(change: dict[str, Any]) -> None:
-    with pytest.raises(ValidationError):
+def test_what_is_no_deployment_is_refused(change: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(ValidationError) as refused:
         Deployment.model_validate(champion().model_dump() | change)
+
+    assert sentence in str(refused.value)

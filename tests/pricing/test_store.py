@@ -6,15 +6,20 @@ import os
 import resource
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import orjson
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from pricing.deployment import Deployment
+from pricing.deployment import Deployment, Target, divided, promoted
 from pricing.errors import (
     ArtifactError,
     DamagedArtifactError,
+    DeploymentChangedError,
     NothingDeployedError,
     NotWritableError,
     UnknownVersionError,
@@ -362,6 +367,155 @@ class TestDeploying:
             DamagedArtifactError, match=r"^deployment\.json cannot be read: Is a directory; remove the file "
         ):
             store.deployment()
+
+
+class TestPointing:
+    def test_who_has_seen_the_generation_that_is_there_deploys_the_next(self, two: Store) -> None:
+        assert two.point(lambda now: promoted(now, "v1.1.0"), after=1).generation == 2
+
+    @pytest.mark.parametrize("seen", [0, 1, 3])
+    def test_who_has_seen_another_is_refused_and_nothing_changes(self, two: Store, seen: int) -> None:
+        two.deploy("v1.1.0")
+        before = tree(two.root)
+        with pytest.raises(DeploymentChangedError) as refused:
+            two.point(lambda now: promoted(now, "v1.0.0"), after=seen)
+        assert str(refused.value) == (
+            f"generation 2 was deployed meanwhile, expected {seen}; nothing was changed, look again"
+        )
+        assert tree(two.root) == before
+
+    def test_who_has_seen_nothing_deploys_the_first(self, empty: Store, published: Artifact) -> None:
+        empty.publish(published)
+        with pytest.raises(DeploymentChangedError, match=r"^generation 0 was deployed meanwhile, expected 1; "):
+            empty.point(lambda now: promoted(now, "v1.0.0"), after=1)
+        assert empty.point(lambda now: promoted(now, "v1.0.0"), after=0).generation == 1
+
+    def test_every_arm_of_a_split_is_verified_before(self, two: Store) -> None:
+        flip_a_bit(two.root / "v1.1.0" / "model.onnx")
+        before = tree(two.root)
+        with pytest.raises(DamagedArtifactError, match=r"of v1\.1\.0/model\.onnx "):
+            two.point(lambda now: divided(now, {"v1.0.0": 90, "v1.1.0": 10}))
+        assert tree(two.root) == before
+
+    def test_the_target_is_made_of_what_is_deployed_under_the_lock(self, two: Store) -> None:
+        seen = []
+
+        def target(current: Deployment | None) -> Target:
+            seen.append(current)
+            return promoted(current, "v1.1.0")
+
+        first = two.deployment()
+        second = two.point(target)
+        two.point(target)
+        assert seen == [first, second]
+
+    def test_every_deployment_has_a_stamp_of_its_own(self, empty: Store, published: Artifact) -> None:
+        stamps = [empty.stamp()]
+        empty.publish(published)
+        for _ in range(3):
+            empty.deploy("v1.0.0")
+            stamps.append(empty.stamp())
+        assert stamps[0] is None
+        assert all(before != after for before, after in pairwise(stamps))
+
+
+class TestBeside:
+    def test_files_beside_a_version_are_read_as_they_were_written(self, empty: Store, published: Artifact) -> None:
+        empty.publish(published, {"verdict.json": b"{}", "test_rows.bin": b""})
+        assert empty.read_beside("v1.0.0", "verdict.json") == b"{}"
+        assert empty.read_beside("v1.0.0", "test_rows.bin") == b""
+        assert empty.read_beside("v1.0.0", "report.html") is None
+        assert empty.read("v1.0.0") == published
+
+    def test_they_do_not_replace_what_makes_the_version(self, empty: Store, published: Artifact) -> None:
+        empty.publish(published, {"model.onnx": b"another", "manifest.json": b"{}"})
+        assert empty.read("v1.0.0") == published
+
+    def test_a_version_that_is_not_there_has_none(self, empty: Store) -> None:
+        assert empty.read_beside("v1.0.0", "verdict.json") is None
+        with pytest.raises(UnknownVersionError):
+            empty.read_beside("../v1.0.0", "verdict.json")
+
+    def test_one_that_cannot_be_read_is_told(self, store: Store) -> None:
+        (store.root / "v1.0.0" / "verdict.json").mkdir()
+        with pytest.raises(DamagedArtifactError, match=r"^v1\.0\.0/verdict\.json cannot be read: Is a directory$"):
+            store.read_beside("v1.0.0", "verdict.json")
+
+
+class TestPruning:
+    """Of v1.2.0, v1.9.0, v1.10.0 and v1.11.0; as text, v1.10.0 would be the oldest."""
+
+    @pytest.fixture
+    def many(self, empty: Store, published: Artifact) -> Store:
+        for version in ("v1.10.0", "v1.2.0", "v1.11.0", "v1.9.0"):
+            empty.publish(named(published, version), {"verdict.json": b"{}"})
+        return empty
+
+    @pytest.mark.parametrize(
+        ("keep", "left"),
+        [
+            (1, ["v1.11.0"]),
+            (2, ["v1.10.0", "v1.11.0"]),
+            (3, ["v1.9.0", "v1.10.0", "v1.11.0"]),
+            (4, ["v1.2.0", "v1.9.0", "v1.10.0", "v1.11.0"]),
+            (5, ["v1.2.0", "v1.9.0", "v1.10.0", "v1.11.0"]),
+        ],
+    )
+    def test_the_oldest_by_number_go_and_as_many_as_told_stay(self, many: Store, keep: int, left: list[str]) -> None:
+        before = many.versions()
+        removed = many.prune(keep)
+        assert many.versions() == left
+        assert removed == [version for version in before if version not in left]
+        assert sorted(path.name for path in many.root.iterdir()) == sorted([".lock", *left])
+
+    def test_champion_previous_and_arms_stay(self, many: Store) -> None:
+        many.deploy("v1.9.0")
+        many.deploy("v1.2.0")
+        assert many.prune(1) == ["v1.10.0"]  # v1.9.0 is the previous one
+        many.point(lambda now: divided(now, {"v1.2.0": 90, "v1.11.0": 10}))
+        assert many.prune(1) == []
+        assert many.versions() == ["v1.2.0", "v1.9.0", "v1.11.0"]
+
+    def test_an_old_arm_stays(self, many: Store) -> None:
+        many.deploy("v1.11.0")
+        many.point(lambda now: divided(now, {"v1.11.0": 99, "v1.2.0": 1}))
+        assert many.prune(1) == ["v1.9.0", "v1.10.0"]
+
+    def test_the_one_that_is_spared_stays(self, many: Store) -> None:
+        assert many.prune(1, "v1.2.0") == ["v1.9.0", "v1.10.0"]
+
+    def test_nothing_goes_when_nobody_knows_what_is_deployed(self, many: Store) -> None:
+        (many.root / "deployment.json").write_bytes(b"{")
+        with pytest.raises(DamagedArtifactError, match=r"^deployment\.json: "):
+            many.prune(1)
+        assert len(many.versions()) == 4
+
+    @settings(max_examples=25)  # each publishes six versions
+    @given(
+        names=st.lists(st.integers(0, 5), min_size=1, max_size=4),
+        weight=st.none() | st.integers(1, 99),
+        keep=st.integers(1, 7),
+        spared=st.none() | st.integers(0, 5),
+    )
+    def test_what_is_deployed_is_never_removed(
+        self, published: Artifact, names: list[int], weight: int | None, keep: int, spared: int | None
+    ) -> None:
+        with TemporaryDirectory() as folder:
+            store, all_of = Store(Path(folder)), [f"v1.{number}.0" for number in range(6)]
+            for version in all_of:
+                store.publish(named(published, version))
+            for number in names:
+                store.deploy(f"v1.{number}.0")
+            champion, other = store.deployment().champion, f"v1.{(names[-1] + 1) % 6}.0"
+            if weight is not None:
+                store.point(lambda now: divided(now, {champion: 100 - weight, other: weight}))
+            spare = None if spared is None else f"v1.{spared}.0"
+
+            removed = store.prune(keep, spare)
+
+            needed = {*store.deployment().named(), *all_of[-keep:], *([] if spare is None else [spare])}
+            assert set(store.versions()) == needed
+            assert set(removed) == set(all_of) - needed
 
 
 def test_a_folder_that_cannot_be_read_is_told(tmp_path: Path) -> None:
