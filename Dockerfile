@@ -41,7 +41,7 @@ RUN pip --python /opt/venv/bin/python wheel --no-deps --no-build-isolation --whe
 FROM training AS train
 RUN --mount=type=bind,from=package,source=/wheels,target=/wheels \
     pip --python /opt/venv/bin/python install --no-deps --no-index /wheels/*.whl \
- && install --directory --owner=10001 --group=10001 artifacts run
+ && install --directory --owner=10001 --group=10001 artifacts run journal
 USER 10001:10001
 ENTRYPOINT ["appraiser"]
 CMD ["train", "--deploy"]
@@ -57,9 +57,9 @@ FROM base AS service
 COPY --from=installed /opt/venv /opt/venv
 COPY gunicorn.conf.py ./
 COPY --from=market --chown=10001:10001 /app/artifacts artifacts
-# A volume, since workers write here what they serve, also where the root is read-only.
-RUN install --directory --owner=10001 --group=10001 run
-VOLUME /app/run
+# Volumes, since workers write here what they serve and what they have answered, also where the root is read-only.
+RUN install --directory --owner=10001 --group=10001 run journal
+VOLUME /app/run /app/journal
 USER 10001:10001
 EXPOSE 8000
 # gunicorn is process 1 and gets the signal itself: finish what is in hand, then end with code 0.

@@ -20,9 +20,10 @@ test: lint ## lint, check types, run every test
 test-reliability: $(VENV)/dev ## the tests that take longer, with their figures: load, kills, swaps, upgrades, retraining
 	@$(BIN)/python -m pytest -s tests/reliability
 
-bench: $(VENV)/dev ## what a training, a prediction, the cache and a start of the service cost
+bench: $(VENV)/dev ## what a training, a prediction, cache, journal, metrics and a start of the service cost
 	@$(BIN)/python -m benchmarks.model
 	@$(BIN)/python -m benchmarks.cache
+	@$(BIN)/python -m benchmarks.observability
 	@test -e "$${APPRAISER_ARTIFACTS:-artifacts}/deployment.json" || $(BIN)/appraiser train
 	@$(BIN)/python -m benchmarks.start
 	@$(BIN)/python -m benchmarks.slow_clients

@@ -25,10 +25,11 @@ NOT_BETTER: Final = 4  # the challenger stays published and is not deployed
 
 
 class Place(NamedTuple):
-    """Where the versions are, and the workers that serve them."""
+    """Where the versions are, the workers that serve them, and what these have answered."""
 
     store: Store
     run: Path
+    journal: Path
 
 
 class _Commands(click.Group):
@@ -72,10 +73,19 @@ def _weights(_ctx: click.Context, _param: click.Parameter, value: tuple[str, ...
     show_envvar=True,
     help="Folder in which workers say what they serve.",
 )
+@click.option(
+    "--journal",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=Path("journal"),
+    envvar="APPRAISER_JOURNAL",
+    show_default=True,
+    show_envvar=True,
+    help="Folder in which every prediction is recorded.",
+)
 @click.pass_context
-def main(ctx: click.Context, artifacts: Path, run: Path) -> None:
+def main(ctx: click.Context, artifacts: Path, run: Path, journal: Path) -> None:
     """House prices with an interval that holds at its level."""
-    ctx.obj = Place(Store(artifacts), run)
+    ctx.obj = Place(Store(artifacts), run, journal)
 
 
 data_option = partial(click.option, "--data", type=click.Path(path_type=Path))
@@ -93,7 +103,7 @@ keep_option = click.option(
     envvar="APPRAISER_KEEP_VERSIONS",
     show_default=True,
     show_envvar=True,
-    help="Versions that `train` and `retrain` keep; none that is deployed is removed.",
+    help="Versions that `train` and `retrain` keep; none that is deployed, or that the journal names, is removed.",
 )
 
 
@@ -129,7 +139,7 @@ def train(  # noqa: PLR0913 -- one for each option
         _roll_out(place, lambda current: promoted(current, published))
     else:
         click.echo(f"not deployed: `appraiser promote {published}` does it")
-    _prune(place.store, keep, published)
+    _prune(place, keep, published)
 
 
 @main.command()
@@ -155,7 +165,7 @@ def retrain(  # noqa: PLR0913 -- one for each option
     if verdict.is_better and not dry_run:
         confirmed = _roll_out(place, lambda current: succeeded(current, verdict.champion, verdict.challenger))
     if not dry_run:
-        _prune(place.store, keep, verdict.challenger)
+        _prune(place, keep, verdict.challenger)
     if not verdict.is_better:
         sys.exit(NOT_BETTER)
     _exit_unless(confirmed)
@@ -210,6 +220,24 @@ def split(place: Place, weights: Mapping[str, int]) -> None:
 
 
 @main.command()
+@click.argument("prediction_id")
+@click.pass_obj
+def replay(place: Place, prediction_id: str) -> None:
+    """Price a recorded house again with the version that did, and say whether it is the same to the last bit."""
+    from pricing.journal import find
+    from pricing.predictor import load
+    from pricing.replay import differences
+
+    record = find(place.journal, prediction_id)
+    found = differences(record, load(place.store.read(record.model_version, record.sha256)))
+    if found:
+        raise click.ClickException("\n".join([f"{record.model_version} answers otherwise than it did", *found]))
+    told = f"{record.predicted_price!r} dollars, {record.lower!r} to {record.upper!r} at {record.confidence_level:.0%}"
+    click.echo(f"{record.model_version} answers as at {record.predicted_at:%Y-%m-%d %H:%M:%S} UTC, to the last bit:")
+    click.echo(f"{told}, for {' '.join(f'{name}={value:g}' for name, value in record.house.items())}")
+
+
+@main.command()
 @click.pass_obj
 def serve(place: Place) -> None:
     """Run the service with gunicorn, as gunicorn.conf.py in this folder says."""
@@ -220,6 +248,7 @@ def serve(place: Place) -> None:
         place.store.root
     )  # as given by --artifacts; the service reads the environment
     os.environ["APPRAISER_RUN"] = str(place.run)
+    os.environ["APPRAISER_JOURNAL"] = str(place.journal)
     # Its script, since an upgrade by USR2 runs the same again, and `python -m gunicorn` cannot be run again like that.
     script = str(Path(sys.executable).with_name("gunicorn"))
     os.execv(sys.executable, [sys.executable, script])  # noqa: S606 -- becomes gunicorn, with no shell
@@ -235,8 +264,10 @@ def _training() -> Iterator[None]:
         raise click.ClickException(msg) from error
 
 
-def _prune(store: Store, keep: int, newest: str) -> None:
-    for version in store.prune(keep, newest):
+def _prune(place: Place, keep: int, newest: str) -> None:
+    from pricing.journal import named_versions
+
+    for version in place.store.prune(keep, {newest, *named_versions(place.journal)}):
         click.echo(f"removed {version}: {keep} versions are kept")
 
 

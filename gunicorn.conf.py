@@ -1,11 +1,14 @@
 """How gunicorn runs the service: bare `gunicorn` in this folder reads this file. Each number carries its reason."""
 
-import logging
 import os
 import sys
+from logging.config import dictConfig
 from pathlib import Path
 from typing import Any
 
+from gunicorn.glogging import Logger
+
+from service.logs import configuration
 from service.settings import read_settings
 from service.slots import RunFolder
 
@@ -50,15 +53,29 @@ worker_tmp_dir = "/dev/shm"  # noqa: S108 -- memory, private to gunicorn, and na
 control_socket_disable = True
 
 
+class Lines(Logger):  # type: ignore[misc]  # gunicorn carries no types
+    """Says on stdout what gunicorn says, in the shape of the requests' lines."""
+
+    # Not gunicorn's setting logconfig_dict: with it, gunicorn adds a line of its own for each request, with its query.
+    def setup(self, cfg: Any) -> None:  # noqa: ANN401 -- untyped
+        """Set up as gunicorn does, but for where lines go and what they look like."""
+        super().setup(cfg)
+        dictConfig(dict(configuration()))
+
+
+logger_class = Lines
+
+
 def on_starting(_server: Any) -> None:  # noqa: ANN401 -- gunicorn's hook, untyped
-    """Hold the run folder for as long as this master or one of its workers lives."""
+    """Hold the run folder for as long as this master or one of its workers lives; see that the journal can be kept."""
     try:
         RunFolder(settings.run).hold()
     except OSError as error:
         sys.exit(f"APPRAISER_RUN={str(settings.run)!r}: the folder cannot be written: {error.strerror}")
-
-
-def post_fork(server: Any, worker: Any) -> None:  # noqa: ANN401, ARG001 -- gunicorn's hook, untyped
-    """Let the service log as gunicorn does, with time, process and level."""
-    log, gunicorns = logging.getLogger("service"), server.log.error_log
-    log.handlers, log.level, log.propagate = gunicorns.handlers, gunicorns.level, False
+    try:
+        settings.journal.mkdir(parents=True, exist_ok=True)
+        os.scandir(settings.journal).close()
+    except OSError as error:
+        sys.exit(f"APPRAISER_JOURNAL={str(settings.journal)!r}: the folder cannot be used: {error.strerror}")
+    if not os.access(settings.journal, os.W_OK | os.X_OK):
+        sys.exit(f"APPRAISER_JOURNAL={str(settings.journal)!r}: the folder cannot be written: Permission denied")

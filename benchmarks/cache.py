@@ -13,11 +13,18 @@ from pathlib import Path
 import numpy as np
 import orjson
 
+from pricing.ids import Ids
 from pricing.store import Store
 from service.answer import Answerer, Request
+from service.books import Books, NotRecorded
 from service.cache import Cache
 from service.contract import EXAMPLE_HOUSE, batch_of
+from service.exposition import Exposition
+from service.metrics import Metrics
 from service.models import Models
+from service.resources import Resources
+from service.slots import RunFolder
+from service.trace import Trace
 from train import data
 from train.names import FAMILY_NAMES
 from train.training import Plan, train
@@ -47,7 +54,12 @@ def report(family: str, models: Models, requests: list[Request]) -> None:
     """Print the three figures of one family."""
     models.load()
     sizes = {"no cache": 0, "miss": HOUSES // 2, "hit": HOUSES}
-    answerers = {name: Answerer(models, Cache(size), batch_of(1), MAX_BODY_BYTES) for name, size in sizes.items()}
+    exposition = Exposition(RunFolder(Path("none")), Store(Path("none")), models)
+    metrics = Metrics()
+    resources = Resources(models, metrics, exposition, Books(NotRecorded(), metrics))
+    answerers = {
+        name: Answerer(resources, Cache(size), batch_of(1), MAX_BODY_BYTES, Ids()) for name, size in sizes.items()
+    }
     for answerer in answerers.values():
         microseconds(answerer, requests)  # warm, and the cache that shall hit is full
     times = {name: np.empty(ROUNDS) for name in answerers}
@@ -61,7 +73,7 @@ def report(family: str, models: Models, requests: list[Request]) -> None:
 
 def request(number: int) -> Request:
     """A house that no other number has."""
-    return Request("/predict", "", "", "", orjson.dumps(EXAMPLE_HOUSE | {"square_feet": 500 + number}))
+    return Request("/predict", "", "", "", orjson.dumps(EXAMPLE_HOUSE | {"square_feet": 500 + number}), Trace(""))
 
 
 def microseconds(answerer: Answerer, requests: list[Request]) -> float:

@@ -11,6 +11,9 @@ AppraiserError
 │   ├── NoPreviousError        there is nothing to roll back to
 │   ├── SplitError             the weights of a split are none
 │   └── DeploymentChangedError somebody else has deployed meanwhile
+├── JournalError             a prediction cannot be looked up
+│   ├── UnknownPredictionError there is no record of it
+│   └── DamagedJournalError    a line is no record
 └── ModelError               a graph that cannot be run, or does not answer with prices
 """
 
@@ -57,6 +60,18 @@ class SplitError(DeploymentError):
 
 class DeploymentChangedError(DeploymentError):
     """Another deployment has come between what was seen and what was wanted."""
+
+
+class JournalError(AppraiserError):
+    """A recorded prediction cannot be looked up."""
+
+
+class UnknownPredictionError(JournalError):
+    """There is no record of this prediction."""
+
+
+class DamagedJournalError(JournalError):
+    """A line of the journal is not a record."""
 
 
 class ModelError(AppraiserError):

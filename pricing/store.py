@@ -9,7 +9,7 @@ Who writes holds the lock, so what lies aside under one of our names was left by
 import fcntl
 import hashlib
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import MappingProxyType
@@ -118,14 +118,14 @@ class Store:
             self._sync_or(lambda: self._take_away(manifest.version))
         return target
 
-    def prune(self, keep: int, spared: str | None = None) -> list[str]:
+    def prune(self, keep: int, spared: Collection[str] = ()) -> list[str]:
         """Remove the oldest versions beyond `keep`, but neither `spared` nor what the deployment names; returns which.
 
         Raises NotWritableError; what was removed until then stays removed.
         """
         with self._writing():
             current = self.current()
-            named = {spared, *(() if current is None else current.named())}
+            named = {*spared, *(() if current is None else current.named())}
             removed = [version for version in self.versions()[:-keep] if version not in named]
             for version in removed:
                 self._take_away(version)

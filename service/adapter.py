@@ -33,11 +33,21 @@ NOT_MODIFIED = 304
 class WsgiAdapter:
     """An ASGI application that answers with a WSGI one."""
 
-    def __init__(self, application: WSGIApplication, base: Mapping[str, object], log: logging.Logger) -> None:
-        """Take the environ keys that all requests share (`wsgi.errors`, ...) and the log for failures."""
+    def __init__(
+        self,
+        application: WSGIApplication,
+        base: Mapping[str, object],
+        log: logging.Logger,
+        around: Callable[[WSGIApplication], WSGIApplication] = lambda application: application,
+    ) -> None:
+        """Take the environ keys that all requests share (`wsgi.errors`, ...) and the log for failures.
+
+        `around` wraps what answers in the application's place, as the application is wrapped itself.
+        """
         self._application = application
         self._base = base
         self._log = log
+        self._around = around
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         """Answer one request. An application that raises is logged and answered 500; the next request is served.
@@ -48,20 +58,31 @@ class WsgiAdapter:
             await _lifespan(scope, receive, send)
             return
         body = await _read_body(receive)
-        if body is None:
-            return
+        if body is not None:
+            await self._answer(self._application, scope, body, send)
+
+    def refusing(self, status: int, detail: str) -> AsgiApplication:
+        """An ASGI application that answers with an error, without having read the request."""
+        application = self._around(lambda _, start: json_reply(status, {"detail": detail}).send(start))
+
+        async def refuse(scope: Message, _receive: Receive, send: Send) -> None:
+            await self._answer(application, scope, b"", send)
+
+        return refuse
+
+    async def _answer(self, application: WSGIApplication, scope: Message, body: bytes, send: Send) -> None:
         try:
-            start, content = self._run(environ_of(scope, body, self._base))
+            start, content = self._run(application, environ_of(scope, body, self._base))
             await send(start)  # inside the try: here the server refuses what would break the framing (a CR in a value)
         except Exception:  # noqa: BLE001 -- whatever the application raises costs one answer, not the worker
-            self._log.exception("The application failed on %s %s", scope["method"], scope["path"])
+            self._log.exception("the application failed")
             start, content = _json_answer(500, FAILED)
             await send(start)
         await _send_body(scope, content, send)
 
-    def _run(self, environ: WSGIEnvironment) -> tuple[Message, bytes]:
+    def _run(self, application: WSGIApplication, environ: WSGIEnvironment) -> tuple[Message, bytes]:
         response = _Response()
-        iterable = self._application(environ, response.start)
+        iterable = application(environ, response.start)
         try:
             response.chunks.extend(iterable)
         finally:
@@ -191,14 +212,3 @@ def _json_answer(status: int, detail: str) -> tuple[Message, bytes]:
 
 async def _send_body(scope: Message, content: bytes, send: Send) -> None:
     await send({"type": "http.response.body", "body": content if scope["method"] != "HEAD" else b""})
-
-
-def refusal(status: int, detail: str) -> AsgiApplication:
-    """Return an ASGI application that answers without having read the request."""
-
-    async def refuse(scope: Message, _receive: Receive, send: Send) -> None:
-        start, content = _json_answer(status, detail)
-        await send(start)
-        await _send_body(scope, content, send)
-
-    return refuse

@@ -1,5 +1,6 @@
 """From the bytes of a request to the bytes of its answer, without any framework: the path of every prediction."""
 
+import time
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 from urllib.parse import parse_qsl
@@ -8,21 +9,30 @@ import numpy as np
 from pydantic import ValidationError
 
 from pricing.house import House, Matrix, decimal, to_matrix
+from pricing.ids import Ids
 from pricing.predictor import Prediction
+from service.books import Chosen, Told
 from service.cache import Cache
 from service.contract import Choice, Houses, Options
 from service.errors import BodyTooLargeError, InvalidRequestError, NotJsonError, refusal
-from service.models import Models, ServedModel
-from service.reply import Reply, json_reply
+from service.metrics import Outcome, Run
+from service.models import ServedModel
+from service.reply import Headers, Reply, json_reply
+from service.resources import Resources
+from service.trace import Trace
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+
+    Predicts = Callable[[ServedModel, Matrix, float], tuple[Prediction, Outcome]]
 
 ChoiceT = TypeVar("ChoiceT", bound=Choice)
 
 DEFAULT_OPTIONS: Final = Options()
 BODY: Final = "body"
 QUERY: Final = "query"
+# What an answer says about the cache; nothing when it is off.
+HEADERS: "Final[Mapping[Outcome, Headers]]" = {"hit": (("X-Cache", "hit"),), "miss": (("X-Cache", "miss"),), "off": ()}
 
 
 def utc_now() -> datetime:
@@ -38,6 +48,7 @@ class Request(NamedTuple):
     content_type: str
     client_id: str
     body: bytes
+    trace: Trace
 
     @property
     def client(self) -> bytes:
@@ -48,17 +59,21 @@ class Request(NamedTuple):
 class Answerer:
     """Answers predictions; made once by the composition root."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913, PLR0917 -- what a prediction needs and leaves behind
         self,
-        models: Models,
+        resources: Resources,
         cache: Cache,
         batch: type[Houses],
         max_body_bytes: int,
+        ids: Ids,
         clock: "Callable[[], datetime]" = utc_now,
     ) -> None:
-        self._models = models
+        self._models = resources.models
+        self._metrics = resources.metrics
+        self._books = resources.books
         self._cache = cache
         self._clock = clock
+        self._ids = ids
         self._batch = batch
         self.max_body_bytes: Final = max_body_bytes
         self._routes: Mapping[str, Callable[[Request], Reply]] = {
@@ -73,25 +88,44 @@ class Answerer:
             self._check_framing(request)
             return self._routes[request.path](request)
         except Exception as error:  # noqa: BLE001 -- refusal() logs what nobody foresaw and answers 500
-            return refusal(error)
+            return refusal(error, request.trace.request_id)
 
     def _predict(self, request: Request) -> Reply:
         options = parse_options(request.query)
         house = parse_house(request.body)
-        model = self._models.serving().choose(options.model_version, request.client)
-        houses = to_matrix([house])
-        prediction, hit = self._cache.predict(model, houses, options.confidence)
-        answers = render(model, houses, prediction, self._clock())
-        return json_reply(200, answers[0], self._cache.headers(hit=hit))
+        answers, outcome = self._answers(request, options, [house], self._cache.predict)
+        return json_reply(200, answers[0], HEADERS[outcome])
 
     def _predict_batch(self, request: Request) -> Reply:
         options = parse_options(request.query)
-        batch = parse_houses(self._batch, request.body)
-        model = self._models.serving().choose(options.model_version, request.client)
-        houses = to_matrix(batch)
-        prediction = model.predictor.predict(houses, options.confidence)
-        answers = render(model, houses, prediction, self._clock())
+        houses = parse_houses(self._batch, request.body)
+        answers, _ = self._answers(request, options, houses, predict)
+        self._metrics.batch(len(answers))
         return json_reply(200, {"predictions": answers, "count": len(answers)})
+
+    def _answers(
+        self, request: Request, options: Options, houses: list[House], run: "Predicts"
+    ) -> tuple[list[dict[str, Any]], Outcome]:
+        chosen = self._choose(options, request, len(houses))
+        matrix = to_matrix(houses)
+        begun = time.perf_counter()
+        prediction, outcome = run(chosen.model, matrix, options.confidence)
+        took = Run(outcome, time.perf_counter() - begun)
+        predicted_at = self._clock().isoformat(timespec="milliseconds")
+        outside = chosen.model.outside(matrix)
+        dollars = (column.tolist() for column in prediction[:3])
+        rows = list(zip(self._ids.take(len(houses)), *dollars, strict=True))
+        told = Told(chosen, houses, matrix, outside, bool(outside.any()), prediction, took, predicted_at, rows)
+        answers = render(told)
+        self._books.enter(told, request.trace)
+        return answers, outcome
+
+    def _choose(self, options: Options, request: Request, rows: int) -> Chosen:
+        serving, trace = self._models.serving(), request.trace
+        model = serving.choose(options.model_version, request.client)
+        trace.version, trace.rows = model.manifest.version, rows
+        trace.arm = arm = serving.arm(options.model_version, model)
+        return Chosen(model, arm, serving.deployment.generation)
 
     def _check_framing(self, request: Request) -> None:
         if len(request.body) > self.max_body_bytes:
@@ -133,26 +167,30 @@ def parse_houses(batch: type[Houses], body: bytes) -> list[House]:
         raise InvalidRequestError(BODY, error) from error
 
 
-def render(model: ServedModel, houses: Matrix, prediction: Prediction, now: datetime) -> list[dict[str, Any]]:
+def predict(model: ServedModel, houses: Matrix, level: float) -> tuple[Prediction, Outcome]:
+    """Predict as the cache does, without it."""
+    return model.predictor.predict(houses, level), "off"
+
+
+def render(told: Told) -> list[dict[str, Any]]:
     """One answer for each row, in order; here, at the edge, dollars are rounded to cents."""
-    version = model.manifest.version
-    predicted_at = now.isoformat(timespec="milliseconds")
+    model = told.chosen.model
+    version, predicted_at = model.manifest.version, told.predicted_at
+    level = told.prediction.confidence_level
     answers: list[dict[str, Any]] = [
         {
             "predicted_price": round(price, 2),
             "confidence_interval": {"lower": round(lower, 2), "upper": round(upper, 2)},
             "model_version": version,
             "predicted_at": predicted_at,
-            "confidence_level": prediction.confidence_level,
+            "confidence_level": level,
+            "prediction_id": name,
         }
-        for price, lower, upper in zip(
-            prediction.price.tolist(), prediction.lower.tolist(), prediction.upper.tolist(), strict=True
-        )
+        for name, price, lower, upper in told.rows
     ]
-    outside = (houses < model.trained_from) | (houses > model.trained_to)
-    for row in np.flatnonzero(outside.any(axis=1)).tolist():
+    for row in np.flatnonzero(told.outside.any(axis=1)).tolist() if told.is_outside else ():
         answers[row]["warnings"] = [
-            _warning(model, houses, row, column) for column in np.flatnonzero(outside[row]).tolist()
+            _warning(model, told.matrix, row, column) for column in np.flatnonzero(told.outside[row]).tolist()
         ]
     return answers
 

@@ -11,8 +11,9 @@ from flask import Blueprint, Flask, Response, render_template, request
 from pydantic import BaseModel
 from werkzeug.exceptions import HTTPException
 
+from pricing.ids import Ids
 from pricing.manifest import Metrics
-from pricing.store import Store
+from service import trace
 from service.answer import Answerer, parse_query, utc_now
 from service.cache import Cache
 from service.contract import (
@@ -29,14 +30,15 @@ from service.contract import (
     batch_of,
 )
 from service.errors import NotReadyError, refusal
+from service.exposition import Exposition
 from service.limits import Limits
 from service.middleware import PredictionMiddleware, request_of
 from service.models import Models, ServedModel, Serving
+from service.observer import Observer, Routes
 from service.openapi import document
 from service.reply import JSON_TYPE, Reply, json_reply
+from service.resources import Resources
 from service.settings import Settings, read_settings
-from service.slots import RunFolder
-from service.watcher import Watcher
 
 SENTENCES: Final[Mapping[int, str]] = {
     HTTPStatus.NOT_FOUND: "There is nothing at this path; /docs lists what there is.",
@@ -45,21 +47,24 @@ SENTENCES: Final[Mapping[int, str]] = {
 
 
 class Application(Flask):
-    """Flask, carrying the limits that the worker asks its application for."""
+    """Flask, carrying what the worker asks its application for."""
 
     limits: Limits
+    observer: Observer
 
 
 def create_app(
-    settings: Settings | None = None, models: Models | None = None, clock: Callable[[], datetime] = utc_now
+    settings: Settings | None = None,
+    resources: Resources | None = None,
+    clock: Callable[[], datetime] = utc_now,
+    ids: Ids | None = None,
 ) -> Application:
     """Make the WSGI application. Without arguments it reads the environment and loads what is deployed."""
     settings = settings or read_settings()
-    if models is None:
-        models = Models(Store(settings.artifacts))
-        Watcher(models, RunFolder(settings.run)).start()
+    resources = resources or Resources.acquire(settings)
+    ids = ids or Ids()
     batch = batch_of(settings.max_batch_rows)
-    answerer = Answerer(models, Cache(settings.cache_size), batch, settings.max_body_bytes, clock)
+    answerer = Answerer(resources, Cache(settings.cache_size), batch, settings.max_body_bytes, ids, clock)
 
     app = Application("service", static_folder=None)
     # Both would be answered in HTML: OPTIONS with an empty page, two slashes in a row with a redirect.
@@ -72,12 +77,15 @@ def create_app(
         max_body_bytes=settings.max_body_bytes,
     )
     app.register_blueprint(prediction_views(answerer))
-    app.register_blueprint(model_views(models))
+    app.register_blueprint(model_views(resources.models))
+    app.register_blueprint(metrics_view(resources.exposition))
     app.register_blueprint(documentation_views(document(batch)))
     app.register_error_handler(HTTPException, _http_error)
-    app.register_error_handler(Exception, lambda error: _response(refusal(error)))
+    app.register_error_handler(Exception, _failure)
     if settings.prediction_middleware:
         app.wsgi_app = PredictionMiddleware(app.wsgi_app, answerer)  # type: ignore[method-assign]
+    app.observer = Observer(Routes(app.url_map), resources.metrics, resources.log, ids)
+    app.wsgi_app = app.observer.around(app.wsgi_app)  # type: ignore[method-assign, assignment]
     return app
 
 
@@ -123,6 +131,19 @@ def model_views(models: Models) -> Blueprint:
         asked = parse_query(Choice, request.query_string.decode("latin-1")).model_version
         serving = models.serving()
         return _json(describe(serving.choose(asked or CHAMPION, b""), serving.deployment.generation))
+
+    return views
+
+
+def metrics_view(exposition: Exposition) -> Blueprint:
+    """What was counted, for Prometheus, or in short for who asks for JSON."""
+    views = Blueprint("metrics", __name__)
+
+    @views.get("/metrics")
+    def metrics() -> Response:
+        if request.accept_mimetypes.best_match(["text/plain", JSON_TYPE]) == JSON_TYPE:
+            return _json(exposition.summary())
+        return _response(exposition.text())
 
     return views
 
@@ -201,6 +222,10 @@ def _json(content: BaseModel, status: int = HTTPStatus.OK) -> Response:
 
 def _response(reply: Reply) -> Response:
     return Response(reply.body, reply.status, reply.headers)
+
+
+def _failure(error: Exception) -> Response:
+    return _response(refusal(error, trace.of(request.environ).request_id))
 
 
 def _http_error(error: HTTPException) -> Response:

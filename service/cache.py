@@ -5,11 +5,8 @@ from typing import Final
 
 from pricing.house import Matrix
 from pricing.predictor import Prediction
+from service.metrics import Outcome
 from service.models import ServedModel
-from service.reply import Headers
-
-HIT: Final = (("X-Cache", "hit"),)
-MISS: Final = (("X-Cache", "miss"),)
 
 
 class Cache:
@@ -23,20 +20,14 @@ class Cache:
         self._size: Final = size
         self._entries: OrderedDict[tuple[str, float, bytes], Prediction] = OrderedDict()
 
-    def predict(self, model: ServedModel, house: Matrix, level: float) -> tuple[Prediction, bool]:
+    def predict(self, model: ServedModel, house: Matrix, level: float) -> tuple[Prediction, Outcome]:
         """Price one house, float32 of shape (1, 5); returns the prediction and whether it came from here."""
         if not self._size:
-            return model.predictor.predict(house, level), False
+            return model.predictor.predict(house, level), "off"
         key = (model.digest, level, house.tobytes())
         found = self._entries.pop(key, None)
         prediction = model.predictor.predict(house, level) if found is None else found
         self._entries[key] = prediction  # the youngest
         if len(self._entries) > self._size:
             self._entries.popitem(last=False)
-        return prediction, found is not None
-
-    def headers(self, *, hit: bool) -> Headers:
-        """What an answer says about it; nothing when the cache is off."""
-        if not self._size:
-            return ()
-        return HIT if hit else MISS
+        return prediction, "miss" if found is None else "hit"

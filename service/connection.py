@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Any
 
 from gunicorn.asgi.protocol import ASGIProtocol
 
-from service.adapter import refusal
 from service.limits import TICK_SECONDS
 
 if TYPE_CHECKING:
+    from service.reply import Headers
     from service.worker import AppraiserWorker
 
 # For SO_LINGER: else the kernel keeps megabytes of an answer for minutes after the socket of its client is closed.
@@ -148,8 +148,12 @@ class Connection(ASGIProtocol):  # type: ignore[misc]  # gunicorn carries no typ
         """Answer in the application's place, through stock's path (access log, hooks, HEAD), and then close."""
         self._enter(Phase.LINGER, self._limits.drain_seconds)
         self._current_request.must_close = True
-        self.app = refusal(status, detail)
+        self.app = self.worker.asgi.refusing(status, detail)
         self._request_ready.set()
+
+    def _send_error_response(self, status: int, message: str, extra_headers: Headers = ()) -> None:
+        """Answer what is no HTTP, as stock does, but let the application know."""
+        super()._send_error_response(status, message, (*extra_headers, *self.worker.unparsed(status)))
 
     def _close_transport(self) -> None:
         """Close; but read on for a moment after an early answer, else the kernel's reset would take it away."""

@@ -4,6 +4,7 @@ Answers of the prediction routes are written by hand for speed; the tests hold t
 """
 
 from typing import Annotated, Final, Literal, cast
+from uuid import UUID
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, create_model
 
@@ -100,6 +101,7 @@ class Prediction(_Answer):
     model_version: Version
     predicted_at: AwareDatetime = Field(description="UTC, ISO 8601.")
     confidence_level: Level = Field(description="The level that the interval holds: the one asked for or just above.")
+    prediction_id: UUID = Field(description="Its name in the journal; ids rise with time.")
     warnings: list[OutOfRange] | None = Field(default=None, description="Only there when a value is out of range.")
 
 
@@ -185,6 +187,43 @@ class ModelList(_Answer):
 
     generation: int
     models: list[ModelSummary]
+
+
+class Latency(_Answer):
+    """Milliseconds, from the buckets of a histogram."""
+
+    p50: float
+    p95: float
+    p99: float
+
+
+class _Answered(_Answer):
+    requests: int
+    refused: int = Field(description="Answered 4xx.")
+    failed: int = Field(description="Answered 5xx.")
+    error_rate: float = Field(description="Share of those that failed.")
+    milliseconds: Latency | None = Field(description="From the whole request to the whole answer.")
+
+
+class RouteSummary(_Answered):
+    """What became of the requests to one route."""
+
+
+class VersionSummary(_Answered):
+    """What one version was asked."""
+
+    predictions: int = Field(description="Houses priced.")
+    cache_hits: int
+    inference_milliseconds: Latency | None = Field(description="One run of the model, of any number of houses.")
+
+
+class Summary(_Answered):
+    """Of all workers, since the service was started."""
+
+    routes: dict[str, RouteSummary]
+    versions: dict[str, VersionSummary]
+    journal_records: int
+    journal_dropped: int = Field(description="Predictions that were answered, but are not in the journal.")
 
 
 class ModelInfo(_Answer):

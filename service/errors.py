@@ -62,11 +62,11 @@ STATUS: Final[Mapping[type[RequestError], int]] = {
 }
 
 
-def refusal(error: Exception) -> Reply:
+def refusal(error: Exception, request_id: str) -> Reply:
     """The reply for whatever was raised while answering; what nobody foresaw is logged and answered 500."""
     if isinstance(error, InvalidRequestError):
         return json_reply(422, {"detail": error.problems})
     if isinstance(error, RequestError):
         return json_reply(STATUS[type(error)], {"detail": str(error)})
-    logger.error("a request failed", exc_info=error)
+    logger.error("a request failed", exc_info=error, extra={"request_id": request_id})
     return json_reply(500, {"detail": FAILED})

@@ -1,16 +1,13 @@
 """Predictions are answered in front of Flask's dispatch, which alone would be a third of their cost."""
 
 from collections.abc import Iterable
-from http import HTTPStatus
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
+from service import trace
 from service.answer import Answerer, Request
-from service.reply import Reply
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
-
-REASONS: Final = {status.value: f"{status.value} {status.phrase}" for status in HTTPStatus}
 
 
 class PredictionMiddleware:
@@ -26,7 +23,7 @@ class PredictionMiddleware:
         if environ["REQUEST_METHOD"] != "POST" or path not in self._answerer.paths:
             return self._app(environ, start_response)
         reply = self._answerer.answer(request_of(environ, path, self._answerer.max_body_bytes))
-        return send(reply, start_response)
+        return reply.send(start_response)
 
 
 def request_of(environ: "WSGIEnvironment", path: str, max_body_bytes: int) -> Request:
@@ -37,13 +34,8 @@ def request_of(environ: "WSGIEnvironment", path: str, max_body_bytes: int) -> Re
         environ.get("CONTENT_TYPE", ""),
         environ.get("HTTP_X_CLIENT_ID", ""),
         _body(environ, max_body_bytes),
+        trace.of(environ),
     )
-
-
-def send(reply: Reply, start_response: "StartResponse") -> Iterable[bytes]:
-    """Give a reply to the server."""
-    start_response(REASONS[reply.status], list(reply.headers))
-    return [reply.body]
 
 
 def _body(environ: "WSGIEnvironment", max_body_bytes: int) -> bytes:

@@ -3,12 +3,14 @@
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 
 from pricing.deployment import Deployment, bucket_of
-from pricing.errors import AppraiserError, NothingDeployedError
-from pricing.house import Matrix
+from pricing.errors import AppraiserError, NothingDeployedError, UnknownVersionError
+from pricing.house import Mask, Matrix
+from pricing.journal import Arm
 from pricing.manifest import Manifest
 from pricing.predictor import Predictor, load
 from pricing.store import Store
@@ -42,6 +44,10 @@ class ServedModel:
     trained_from: Matrix
     trained_to: Matrix
 
+    def outside(self, houses: Matrix) -> Mask:
+        """Values of houses (n, 5) that are outside of what this version was trained on, of the same shape."""
+        return (houses < self.trained_from) | (houses > self.trained_to)
+
     @classmethod
     def of(cls, digest: str, manifest: Manifest, predictor: Predictor) -> "ServedModel":
         """Training ranges become float32 rows of shape (5,), as the houses that they are compared with."""
@@ -59,6 +65,12 @@ class Serving:
         self.champion = models[deployment.champion]
         self._buckets = [models[version] for version in deployment.buckets()] if deployment.split else None
 
+    def arm(self, asked: str | None, model: ServedModel) -> Arm:
+        """The arm of a split that an answer of this version belongs to: none if its client asked for the version."""
+        if asked is not None:
+            return "requested"
+        return "champion" if model is self.champion else "challenger"
+
     def choose(self, version: str | None, client: bytes) -> ServedModel:
         """Return the version that was asked for, or else that of the client's arm. Raises NotInServiceError."""
         if version is None:
@@ -74,11 +86,32 @@ class Serving:
             raise NotInServiceError(msg) from None
 
 
+class Loads(Protocol):
+    """Who counts what becomes of versions."""
+
+    def loaded(self, version: str) -> None:
+        """It is in memory now."""
+
+    def refused(self, version: str, reason: str) -> None:
+        """It cannot be served, for one of a few reasons."""
+
+
+class Uncounted:
+    """Nobody does."""
+
+    def loaded(self, version: str) -> None:
+        """Do nothing."""
+
+    def refused(self, version: str, reason: str) -> None:
+        """Do nothing."""
+
+
 class Models:
     """What is in service, or the reason why there is nothing."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, loads: Loads | None = None) -> None:
         self._store = store
+        self._loads = loads or Uncounted()
         self._serving: Serving | None = None
         self._reason = NOTHING_LOADED
         self._seen: object = NOT_YET
@@ -86,6 +119,11 @@ class Models:
         """Of the deployment that is served whole; 0 when there is none, or only a part of it."""
         self.refused: tuple[Refused, ...] = ()
         """What could not be served of the last deployment, and of earlier ones that kept the champion of today."""
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether anything answers."""
+        return self._serving is not None
 
     def serving(self) -> Serving:
         """Return what answers. Raises NotReadyError with a sentence that says what to do."""
@@ -114,6 +152,7 @@ class Models:
             self.refused = (Refused(reason=str(error)),) if self._serving else ()
         except AppraiserError as error:
             self._reason = UNREADABLE
+            self._loads.refused("", "unreadable deployment")
             self.refused = (Refused(reason=str(error)),)
         else:
             self._take(deployment)
@@ -141,8 +180,10 @@ class Models:
             try:
                 models[version] = held.get(digest) or self._load(version, digest)
             except AppraiserError as error:
+                self._loads.refused(version, "missing" if isinstance(error, UnknownVersionError) else "damaged")
                 refused.append(Refused(generation=deployment.generation, version=version, reason=str(error)))
             except Exception:  # whatever nobody foresaw costs this version, not the worker
+                self._loads.refused(version, "unforeseen")
                 logger.exception("loading %s failed", version)
                 reason = "loading it failed as nobody foresaw; the log has the reason"
                 refused.append(Refused(generation=deployment.generation, version=version, reason=reason))
@@ -150,4 +191,6 @@ class Models:
 
     def _load(self, version: str, digest: str) -> ServedModel:
         artifact = self._store.read(version, digest)
-        return ServedModel.of(digest, artifact.manifest, load(artifact))
+        model = ServedModel.of(digest, artifact.manifest, load(artifact))
+        self._loads.loaded(version)
+        return model

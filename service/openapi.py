@@ -20,6 +20,7 @@ from service.contract import (
     Prediction,
     Predictions,
     Problem,
+    Summary,
     Unready,
     ValidationProblems,
 )
@@ -33,6 +34,7 @@ _EXAMPLE_ANSWER: Final = {
     "model_version": "v1.0.0",
     "predicted_at": "2024-01-01T12:00:00.000+00:00",
     "confidence_level": 0.9,
+    "prediction_id": "018cc4d1-5e00-7b3a-9f1c-4a7be93d0c55",
 }
 _EXAMPLE_PROBLEMS: Final = {
     "detail": [{"type": "greater_than", "loc": ["body", "square_feet"], "msg": "Input should be greater than 0"}]
@@ -54,6 +56,7 @@ def document(batch: type[Houses]) -> dict[str, Any]:
             "/predict/batch": {"post": _prediction("predict_batch", "Price many houses", batch, Predictions, _MANY)},
             "/models": {"get": _read("models", "The versions in service", ModelList, _problems(_UNREADY))},
             "/model/info": {"get": _info()},
+            "/metrics": {"get": _metrics()},
             "/health": {"get": _read("health", "The same as /health/ready", Health, _UNHEALTHY)},
             "/health/ready": {"get": _read("health_ready", "Whether this worker can predict", Health, _UNHEALTHY)},
             "/health/live": {"get": _read("health_live", "Whether this process answers", Live, {})},
@@ -120,6 +123,15 @@ def _info() -> dict[str, Any]:
     return operation | {"parameters": _query_parameters(Choice)}
 
 
+def _metrics() -> dict[str, Any]:
+    operation = _read(
+        "metrics", "What all workers have counted", Summary, _problems((HTTPStatus.INTERNAL_SERVER_ERROR,))
+    )
+    answer = _reply("For Prometheus; in short, with `Accept: application/json`.", Summary)
+    answer["content"] |= {"text/plain": {"schema": {"type": "string"}}}
+    return operation | {"responses": operation["responses"] | {"200": answer}}
+
+
 def _query_parameters(options: type[Choice]) -> list[dict[str, Any]]:
     properties = options.model_json_schema()["properties"]
     return [
@@ -175,6 +187,7 @@ def _schemas(batch: type[Houses]) -> dict[str, Any]:
         Unready,
         ModelInfo,
         ModelList,
+        Summary,
     ]
     _, definitions = models_json_schema(
         [(model, "validation") for model in requests] + [(model, "serialization") for model in answers],

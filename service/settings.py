@@ -1,5 +1,7 @@
 """Every setting of the service, declared once: default, unit and reason. README lists them from here."""
 
+import re
+import socket
 from pathlib import Path
 from typing import Final, Literal
 
@@ -9,6 +11,11 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from service.limits import DEFAULTS
 
 OUR_WORKER: Final = "service.worker.AppraiserWorker"
+
+
+def host_name() -> str:
+    """the host's name"""  # noqa: D400, D403, D415 -- shown as a default
+    return re.sub(r"[^A-Za-z0-9._-]", "_", socket.gethostname())[:64] or "host"
 
 
 class Settings(BaseSettings):
@@ -26,6 +33,24 @@ class Settings(BaseSettings):
     run: Path = Field(
         default=Path("run"),
         description="Folder in which workers say what they serve; on their host, shared with who promotes.",
+    )
+    journal: Path = Field(
+        default=Path("journal"), description="Folder of the journal: a line for every prediction. To be kept."
+    )
+    instance: str = Field(
+        default_factory=host_name,
+        pattern=r"^[A-Za-z0-9._-]{1,64}$",
+        description="Name of this service in its journal; each of those that share a journal needs its own.",
+    )
+    journal_segment_bytes: int = Field(
+        default=64 * 1024 * 1024,
+        ge=1_024,
+        description="Size at which a file of the journal is ended, as it is at midnight (UTC), and compressed.",
+    )
+    journal_keep_days: int = Field(
+        default=400,
+        ge=1,
+        description="Days for which the journal is kept: last Tuesday, and the same season of last year.",
     )
     cache_size: int = Field(
         default=1_000,

@@ -1,6 +1,8 @@
 """Which workers live on this host and what each of them serves: written by the workers, read by whoever deploys.
 
 <run>/slot-0         locked by a worker as long as it lives: the kernel frees it, however the worker dies
+<run>/counter_0.db   what the workers of that slot have counted, one after the other; see service/series.py
+<run>/histogram_0.db
 <run>/slot-0.json    what that worker serves; of an unlocked slot it is nobody's
 <run>/.claims        locked while a slot is taken and its state reset, and while somebody looks: nobody sees half
 <run>/.masters       shared by all gunicorn masters of this folder
@@ -32,6 +34,8 @@ class WorkerState(BaseModel):
 
     generation: int = 0
     """The deployment that is served whole; 0 when there is none yet."""
+    ready: bool = False
+    """Whether it can predict."""
     refused: tuple[Refused, ...] = ()
 
 
@@ -42,6 +46,11 @@ class Slot:
         self.number = number
         self._root = root
         self._lock = lock  # a descriptor that stays open until the process ends
+
+    @property
+    def metrics(self) -> tuple[Path, Path]:
+        """Where its counters and its histograms are."""
+        return self._root / f"counter_{self.number}.db", self._root / f"histogram_{self.number}.db"
 
     def write(self, state: WorkerState) -> None:
         """Say what this worker serves. Raises OSError."""
@@ -85,25 +94,28 @@ class RunFolder:
                 if _try_lock(lock, fcntl.LOCK_EX):
                     break
                 os.close(lock)
-            slot = Slot(self.root, number, lock)
-            slot.write(WorkerState())
-        return slot
+            _state_file(self.root, number).unlink(missing_ok=True)  # of the worker before
+        return Slot(self.root, number, lock)
 
     def workers(self) -> list[WorkerState]:
         """The state of each living worker. Raises RunFolderError."""
+        return list(self.states().values())
+
+    def states(self) -> dict[int, WorkerState]:
+        """The state of each living worker by the number of its slot. Raises RunFolderError."""
         try:
             with self._claims("rb", fcntl.LOCK_SH):
-                return [
-                    WorkerState.model_validate_json(_state_file(self.root, number).read_bytes())
-                    for number in self._numbers()
-                    if self._is_taken(number)
-                ]
+                return {number: _state_of(self.root, number) for number in self._numbers() if self._is_taken(number)}
         except FileNotFoundError:  # no worker has ever been here
-            return []
+            return {}
         except (OSError, ValidationError) as error:
             reason = error.strerror if isinstance(error, OSError) else "a slot holds no state of a worker"
             msg = f"who lives in {self.root} cannot be read: {reason}"
             raise RunFolderError(msg) from error
+
+    def metrics(self) -> list[Path]:
+        """The files of all that workers have counted since the service was started."""
+        return sorted(self.root.glob("*_*.db"))
 
     def _numbers(self) -> list[int]:
         names = (path.name.removeprefix("slot-") for path in self.root.glob("slot-*"))
@@ -119,6 +131,8 @@ class RunFolder:
                 if not self._is_taken(number):
                     _state_file(self.root, number).unlink(missing_ok=True)
                     (self.root / f"slot-{number}").unlink()
+                    for path in self.root.glob(f"*_{number}.db"):
+                        path.unlink()
             for said in self.root.glob("said-*"):
                 said.unlink()
 
@@ -131,6 +145,13 @@ class RunFolder:
 
 def _state_file(root: Path, number: int) -> Path:
     return root / f"slot-{number}.json"
+
+
+def _state_of(root: Path, number: int) -> WorkerState:
+    try:
+        return WorkerState.model_validate_json(_state_file(root, number).read_bytes())
+    except FileNotFoundError:  # it has just taken its slot, or its disk is full
+        return WorkerState()
 
 
 def _open(path: Path) -> int:

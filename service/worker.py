@@ -5,8 +5,9 @@ its body or does not read its answer. Here every connection has one deadline at 
 tick which ones have passed. The application is not started before its request is whole, so no client can slow it down.
 
 The configured application is a plain WSGI callable, which `gthread` and `sync` serve as well. It may carry its own
-limits: `application.limits = Limits(...)`; else those of service/limits.py hold. Timeouts that gunicorn has a setting
-for stay there: `keepalive`, `graceful_timeout`, `limit_request_line` and its siblings, `worker_connections`.
+limits: `application.limits = Limits(...)`; else those of service/limits.py hold. It may carry an observer, which is
+told of what the worker answers in its place: `application.observer = Observer(...)`. Timeouts that gunicorn has a
+setting for stay there: `keepalive`, `graceful_timeout`, `limit_request_line` and its siblings, `worker_connections`.
 
 HTTP/1.1 only: TLS and HTTP/2 are the proxy's, and an upgrade to WebSocket is answered as the ordinary GET it also is.
 """
@@ -29,9 +30,11 @@ from service.connection import Connection
 from service.limits import DEFAULTS, TICK_SECONDS
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from wsgiref.types import WSGIApplication
 
     from service.limits import Limits
+    from service.reply import Headers
 
 
 class AppraiserWorker(ASGIWorker):  # type: ignore[misc]  # gunicorn carries no types
@@ -40,6 +43,9 @@ class AppraiserWorker(ASGIWorker):  # type: ignore[misc]  # gunicorn carries no 
     wsgi: WSGIApplication
     loop: asyncio.AbstractEventLoop
     limits: Limits
+    asgi: WsgiAdapter
+    unparsed: Callable[[int], Headers]
+    """Tells the application of an answer to what was no HTTP; returns the headers that it shall have."""
 
     def __init__(self, *args: Any) -> None:  # noqa: ANN401 -- gunicorn's arguments, which are untyped
         super().__init__(*args)
@@ -70,7 +76,10 @@ class AppraiserWorker(ASGIWorker):  # type: ignore[misc]  # gunicorn carries no 
         """Load the WSGI application, its limits, and the adapter around it."""
         super(ASGIWorker, self).load_wsgi()  # the base's: stock's expects an ASGI application
         self.limits = getattr(self.wsgi, "limits", DEFAULTS)
-        self.asgi = WsgiAdapter(self.wsgi, base_environ(self.cfg), self.log.error_log)
+        observer = getattr(self.wsgi, "observer", None)
+        around = {"around": observer.around} if observer else {}
+        self.unparsed = observer.unparsed if observer else lambda _status: ()
+        self.asgi = WsgiAdapter(self.wsgi, base_environ(self.cfg), self.log.error_log, **around)
         # Stock keeps the task of each closed connection for 3 s, so that an asynchronous application can clean up.
         self.cfg.set("asgi_disconnect_grace_period", 0)
 

@@ -9,13 +9,19 @@ from pathlib import Path
 from typing import Final
 
 from pricing.deployment import Deployment
+from pricing.ids import Ids
 from pricing.manifest import Calibration, Manifest
 from pricing.predictor import Predictor, Runs
 from pricing.store import Store
 from service.app import Application, create_app
+from service.books import Books, Recorder
+from service.exposition import Exposition
+from service.metrics import Metrics
 from service.models import Models, ServedModel, Serving
+from service.resources import Resources
 from service.settings import Settings
-from tests.fakes import SPREAD, ThousandDollarsASquareFoot
+from service.slots import RunFolder
+from tests.fakes import SPREAD, KeptInMemory, ThousandDollarsASquareFoot
 
 NOW: Final = datetime(2024, 1, 1, 12, tzinfo=UTC)
 GENERATION: Final = 7
@@ -76,6 +82,16 @@ def fake_model(manifest: Manifest, graph: Runs) -> ServedModel:
     return ServedModel.of(DIGEST, changed, Predictor(graph, calibration()))
 
 
-def fake_app(manifest: Manifest, graph: Runs | None = None, settings: Settings = DEFAULTS) -> Application:
+def resources(models: Models, journal: Recorder | None = None, metrics: Metrics | None = None) -> Resources:
+    """What a worker would have, without any folder."""
+    exposition = Exposition(RunFolder(Path("there is no folder")), NO_STORE, models)
+    metrics = metrics or Metrics()
+    return Resources(models, metrics, exposition, Books(journal or KeptInMemory(), metrics))
+
+
+def fake_app(
+    manifest: Manifest, graph: Runs | None = None, settings: Settings = DEFAULTS, ids: Ids | None = None
+) -> Application:
     """The whole application over the fake, at NOW."""
-    return create_app(settings, Always(fake_model(manifest, graph or ThousandDollarsASquareFoot())), lambda: NOW)
+    models = Always(fake_model(manifest, graph or ThousandDollarsASquareFoot()))
+    return create_app(settings, resources(models), lambda: NOW, ids)

@@ -5,9 +5,29 @@ import math
 import numpy as np
 
 from pricing.house import Column, Matrix
+from pricing.ids import Ids
+from pricing.journal import Context, Entry
 
 DOLLARS_A_SQUARE_FOOT = 1_000.0
 SPREAD = math.log(2)  # where the quantile is 1, the bounds are half and twice the price
+
+
+class SameIds(Ids):
+    """The same ids for every request: 0 for a house alone, and 0, 1, ... for those of a batch."""
+
+    def take(self, count: int = 1) -> list[str]:
+        return [f"018cc4d1-5e00-7000-8000-{number:012x}" for number in range(count)]
+
+
+class KeptInMemory:
+    """A journal (`service.books.Recorder`) whose records can be looked at."""
+
+    def __init__(self) -> None:
+        self.records: list[tuple[Context, Entry]] = []
+
+    def append(self, context: Context, entries: list[Entry]) -> bool:
+        self.records += [(context, entry) for entry in entries]
+        return True
 
 
 class ThousandDollarsASquareFoot:

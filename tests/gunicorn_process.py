@@ -44,6 +44,7 @@ class GunicornProcess:
     port: int
     log_path: Path
     run: Path  # the run folder, unless `env` names another
+    journal: Path  # the same
     lifeline: socket.socket  # every process of gunicorn holds its other end
 
     @property
@@ -112,7 +113,13 @@ def _started(command: list[str], cwd: Path, env: Mapping[str, str], folder: Path
         process = subprocess.Popen(
             [*command, "--config", str(configuration), "--bind", f"{HOST}:0"],
             cwd=cwd,
-            env={**os.environ, "PYTHONPATH": str(ROOT), "APPRAISER_RUN": str(folder / "run"), **env},
+            env={
+                **os.environ,
+                "PYTHONPATH": str(ROOT),
+                "APPRAISER_RUN": str(folder / "run"),
+                "APPRAISER_JOURNAL": str(folder / "journal"),
+                **env,
+            },
             stdout=log,
             stderr=log,
             pass_fds=[theirs.fileno()],
@@ -121,7 +128,7 @@ def _started(command: list[str], cwd: Path, env: Mapping[str, str], folder: Path
         theirs.close()  # our copy: the other end is gone when the last process of gunicorn is
         try:
             port = _await_workers(lifeline, folder / "log")
-            yield GunicornProcess(process, port, folder / "log", folder / "run", lifeline)
+            yield GunicornProcess(process, port, folder / "log", folder / "run", folder / "journal", lifeline)
         finally:
             with suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)

@@ -29,6 +29,7 @@ Run = Callable[..., Result]
 
 def invoke(artifacts: Path, *arguments: str | Path) -> Result:
     places = ["--artifacts", str(artifacts), "--run", str(artifacts.with_name("run"))]
+    places += ["--journal", str(artifacts.with_name("journal"))]
     return CliRunner().invoke(main, [*places, *map(str, arguments)])
 
 
@@ -357,12 +358,13 @@ def test_a_deployment_that_cannot_be_read_stops_a_training_before_it_publishes(s
 
 def test_serve_serves_the_artifacts_that_it_was_given(store: Store) -> None:
     code = f"from cli import main; main(['--artifacts', {str(store.root)!r}, 'serve'])"
-    environment = os.environ | {"PORT": "0", "WEB_CONCURRENCY": "1", "APPRAISER_RUN": str(store.root.with_name("run"))}
+    places = {f"APPRAISER_{name.upper()}": str(store.root.with_name(name)) for name in ("run", "journal")}
+    environment = os.environ | {"PORT": "0", "WEB_CONCURRENCY": "1"} | places
     with subprocess.Popen(
-        [sys.executable, "-c", code], cwd=ROOT, env=environment, stderr=subprocess.PIPE, text=True
+        [sys.executable, "-c", code], cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True
     ) as service:
         try:
-            log = iter(service.stderr or ())
+            log = iter(service.stdout or ())
             port = next(found[1] for line in log if (found := re.search(r"Listening at: \S+:(\d+)", line)))
             assert httpx.get(f"http://127.0.0.1:{port}/health", timeout=30).json()["version"] == "v1.0.0"
         finally:

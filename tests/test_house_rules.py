@@ -74,10 +74,11 @@ def test_a_service_that_answers_has_loaded_nothing_of_training(store: Store, tmp
     home.mkdir()
 
     places = {"APPRAISER_ARTIFACTS": str(store.root), "APPRAISER_RUN": str(tmp_path / "run")}
+    places["APPRAISER_JOURNAL"] = str(tmp_path / "journal")
     loaded = run_fresh(SERVE, home, places).split()
 
     assert "onnxruntime" in loaded
-    assert set(loaded) & (TRAINING - {"pickle"} | {"train", "cli"}) == set()  # numpy loads pickle, nobody uses it
+    assert set(loaded) & (TRAINING - {"pickle", "rich"} | {"train", "cli"}) == set()  # numpy and structlog load these
     assert list(home.iterdir()) == []  # neither in the working folder nor at home, where onnxruntime would write
 
 

@@ -17,9 +17,11 @@ from tests.gunicorn_process import gunicorn
 from tests.waiting import wait_until
 
 ROOT = Path(__file__).parents[1]
+PLACES = ("APPRAISER_ARTIFACTS", "APPRAISER_JOURNAL")
 BLOCK = re.compile(r"^```console\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 SESSION = re.compile(r"^```shell-session\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-MOMENT = re.compile(r"20\d\d-\d\d-[\dT:.+Z-]*(?: \d\d:\d\d UTC)?")  # what differs from one run to the next
+# What differs from one run to the next: moments, and ids, which are made of them.
+MOMENT = re.compile(r"20\d\d-\d\d-[\dT:.+Z-]*(?: \d\d:\d\d(?::\d\d)? UTC)?|[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f-]{21}")
 
 
 def typed_and_printed() -> list[tuple[str, str]]:
@@ -35,7 +37,7 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     artifacts = tmp_path_factory.mktemp("readme") / "artifacts"
     trained = CliRunner().invoke(main, ["--artifacts", str(artifacts), "train"])
     assert trained.exit_code == 0, trained.output
-    with gunicorn(None, cwd=ROOT, env={"APPRAISER_ARTIFACTS": str(artifacts)}) as service:
+    with gunicorn(None, cwd=ROOT, workers=2, env={"APPRAISER_ARTIFACTS": str(artifacts)}) as service:
         yield f"localhost:{service.port}"
 
 
@@ -52,11 +54,10 @@ def test_readme_shows_what_its_commands_print(command: str, printed: str, addres
 
 
 @pytest.mark.skipif(shutil.which("curl") is None, reason="needs curl")
-def test_readme_shows_what_a_session_prints(tmp_path: Path) -> None:
+@pytest.mark.parametrize("session", SESSION.findall((ROOT / "README.md").read_text(encoding="utf-8")))
+def test_readme_shows_what_a_session_prints(session: str, tmp_path: Path) -> None:
     """Its commands depend on each other: one service, one folder, one after the other."""
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    (session,) = SESSION.findall(readme)
-    places = {"APPRAISER_ARTIFACTS": str(tmp_path / "artifacts")}
+    places = {name: str(tmp_path / name.removeprefix("APPRAISER_").lower()) for name in PLACES}
     assert CliRunner().invoke(main, ["--artifacts", places["APPRAISER_ARTIFACTS"], "train"]).exit_code == 0
     with gunicorn(None, cwd=ROOT, workers=2, env=places) as service:
         wait_until(lambda: len(RunFolder(service.run).workers()) == 2)
@@ -82,6 +83,7 @@ def test_readme_shows_at_least_one_command_for_each_endpoint() -> None:
         "/predict/batch",
         "/models",
         "/model/info",
+        "/metrics",
         "/health/ready",
         "/health ",
         "/docs",

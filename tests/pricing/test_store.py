@@ -482,7 +482,7 @@ class TestPruning:
         assert many.prune(1) == ["v1.9.0", "v1.10.0"]
 
     def test_the_one_that_is_spared_stays(self, many: Store) -> None:
-        assert many.prune(1, "v1.2.0") == ["v1.9.0", "v1.10.0"]
+        assert many.prune(1, {"v1.2.0"}) == ["v1.9.0", "v1.10.0"]
 
     def test_nothing_goes_when_nobody_knows_what_is_deployed(self, many: Store) -> None:
         (many.root / "deployment.json").write_bytes(b"{")
@@ -511,7 +511,7 @@ class TestPruning:
                 store.point(lambda now: divided(now, {champion: 100 - weight, other: weight}))
             spare = None if spared is None else f"v1.{spared}.0"
 
-            removed = store.prune(keep, spare)
+            removed = store.prune(keep, {spare} if spare else ())
 
             needed = {*store.deployment().named(), *all_of[-keep:], *([] if spare is None else [spare])}
             assert set(store.versions()) == needed

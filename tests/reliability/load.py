@@ -45,6 +45,13 @@ class Outcome:
         return self.status == 200
 
     @property
+    def prediction_ids(self) -> list[str]:
+        """Of the houses that were priced, alone or in a batch."""
+        if not self.is_answered:
+            return []
+        return [answer["prediction_id"] for answer in self.answer.get("predictions", [self.answer])]
+
+    @property
     def seconds(self) -> float:
         """From when it should have been sent to its end, so that waiting in a queue of ours counts too."""
         return self.finished - self.planned
@@ -57,6 +64,7 @@ class Load:
     port: int
     bodies: list[bytes]
     rate: float = RATE
+    path: str = "/predict"
     travel_seconds: float = 0.0
     """From connecting to sending, on connections of their own: what lies between them over a network."""
     outcomes: list[Outcome] = field(default_factory=list)
@@ -128,9 +136,9 @@ class Load:
         stays = False
         try:
             writer.write(
-                b"POST /predict HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+                b"POST %s HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
                 b"Connection: %s\r\nContent-Length: %d\r\n\r\n"
-                % (b"keep-alive" if kept else b"close", len(body))
+                % (self.path.encode(), b"keep-alive" if kept else b"close", len(body))
                 + body
             )
             head = (await reader.readuntil(b"\r\n\r\n")).lower()

@@ -5,8 +5,10 @@ import signal
 import struct
 import subprocess
 import sys
+from collections.abc import Mapping
 from contextlib import AbstractContextManager, suppress
 from pathlib import Path
+from types import MappingProxyType
 from typing import Final
 
 import numpy as np
@@ -17,7 +19,7 @@ from pricing.store import Artifact, Store
 from service.contract import DEFAULT_LEVEL
 from service.slots import RunFolder
 from tests.gunicorn_process import ROOT, GunicornProcess, gunicorn
-from tests.reliability.load import Load, Outcome
+from tests.reliability.load import RATE, Load, Outcome
 from tests.waiting import wait_until
 from train import data
 from train.names import FamilyName
@@ -27,6 +29,12 @@ WORKERS: Final = 2
 HOUSES: Final = 200
 HOUSE: Final = {"square_feet": 2000.0, "bedrooms": 3, "bathrooms": 2.0, "age_years": 10, "distance_to_city": 5.0}
 BODIES: Final = [orjson.dumps(HOUSE | {"square_feet": 1000.0 + 10 * number}) for number in range(HOUSES)]
+
+BATCH: Final = 20
+BATCHES: Final = [
+    b'{"houses":[' + b",".join(BODIES[first : first + BATCH]) + b"]}" for first in range(0, HOUSES, BATCH)
+]
+NOTHING_MORE: Final[Mapping[str, str]] = MappingProxyType({})
 
 Prices = dict[tuple[str, int], tuple[float, float, float]]
 
@@ -45,9 +53,11 @@ def store_of(folder: Path, *artifacts: Artifact) -> Store:
     return store
 
 
-def serve(store: Store, *args: str, cwd: Path = ROOT) -> AbstractContextManager[GunicornProcess]:
+def serve(
+    store: Store, *args: str, cwd: Path = ROOT, env: Mapping[str, str] = NOTHING_MORE
+) -> AbstractContextManager[GunicornProcess]:
     """Two workers that serve what is deployed."""
-    return gunicorn(None, *args, cwd=cwd, workers=WORKERS, env={"APPRAISER_ARTIFACTS": str(store.root)})
+    return gunicorn(None, *args, cwd=cwd, workers=WORKERS, env={"APPRAISER_ARTIFACTS": str(store.root), **env})
 
 
 def prices(*artifacts: Artifact) -> Prices:
@@ -80,6 +90,11 @@ def told(outcome: Outcome) -> tuple[float, float, float]:
 def loaded(server: GunicornProcess, travel_seconds: float = 0.0) -> Load:
     """A client of the service at its usual rate."""
     return Load(server.port, BODIES, travel_seconds=travel_seconds)
+
+
+def loaded_with_batches(server: GunicornProcess, rate: float = RATE) -> Load:
+    """A client that asks for BATCH houses at once, so that many predictions are made in little time."""
+    return Load(server.port, BATCHES, rate, "/predict/batch")
 
 
 def appraiser(store: Store, run: Path, *command: str) -> str:

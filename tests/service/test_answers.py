@@ -7,17 +7,19 @@ from flask.testing import FlaskClient
 
 from pricing.store import Artifact
 from tests.fake_service import DEFAULTS, HOUSE, RATIOS, TRAINED, fake_app
+from tests.fakes import SameIds
 
 ANSWER = (
     b'{"predicted_price":2000000.0,"confidence_interval":{"lower":1000000.0,"upper":4000000.0},'
-    b'"model_version":"v1.2.3","predicted_at":"2024-01-01T12:00:00.000+00:00","confidence_level":0.9}'
+    b'"model_version":"v1.2.3","predicted_at":"2024-01-01T12:00:00.000+00:00","confidence_level":0.9,'
+    b'"prediction_id":"018cc4d1-5e00-7000-8000-000000000000"}'
 )
 
 
 @pytest.fixture(scope="module", params=[True, False], ids=["middleware", "view"])
 def client(published: Artifact, request: pytest.FixtureRequest) -> FlaskClient:
     settings = DEFAULTS.model_copy(update={"prediction_middleware": request.param})
-    return fake_app(published.manifest, settings=settings).test_client()
+    return fake_app(published.manifest, settings=settings, ids=SameIds()).test_client()
 
 
 def predict(client: FlaskClient, house: dict[str, float], query: str = "") -> dict[str, Any]:
@@ -48,7 +50,7 @@ def test_an_answer_with_a_warning_to_the_byte(client: FlaskClient) -> None:
 
 def test_a_batch_to_the_byte(client: FlaskClient) -> None:
     smaller = ANSWER.replace(b"2000000.0", b"1500000.0").replace(b"1000000.0", b"750000.0")
-    smaller = smaller.replace(b"4000000.0", b"3000000.0")
+    smaller = smaller.replace(b"4000000.0", b"3000000.0").replace(b'0"}', b'1"}')
 
     answer = client.post("/predict/batch", json={"houses": [HOUSE, HOUSE | {"square_feet": 1500}]}).data
 
@@ -66,7 +68,12 @@ def test_cents_are_rounded_only_at_the_edge(client: FlaskClient) -> None:
 def test_a_house_has_the_same_numbers_alone_and_in_a_batch(client: FlaskClient, query: str) -> None:
     houses = [HOUSE | {"square_feet": size} for size in (0.123456, 512.34, 6000)]
 
-    assert predict_batch(client, *houses, query=query) == [predict(client, house, query) for house in houses]
+    alone = [predict(client, house, query) for house in houses]
+    together = predict_batch(client, *houses, query=query)
+
+    assert [answer.pop("prediction_id")[-1] for answer in alone] == ["0", "0", "0"]
+    assert [answer.pop("prediction_id")[-1] for answer in together] == ["0", "1", "2"]
+    assert together == alone
 
 
 @pytest.mark.parametrize(

@@ -11,12 +11,13 @@ import pytest
 from flask.testing import FlaskClient
 from pydantic import BaseModel
 
-from pricing.store import Artifact
+from pricing.store import Artifact, Store
 from service.app import create_app
 from service.contract import Prediction, Predictions, Problem, ValidationProblems
+from service.models import Models
 from service.settings import OUR_WORKER
 from tests.bodies import BATCHES, CASES, GOOD, ILL, JSON, MARKER, MOST_BYTES, Case, house
-from tests.fake_service import DEFAULTS, fake_app
+from tests.fake_service import DEFAULTS, fake_app, resources
 from tests.gunicorn_process import ROOT, gunicorn
 
 MOST_ANSWER_BYTES = 8 * 1024
@@ -68,7 +69,11 @@ def test_a_body_is_answered_as_the_table_says(clients: Clients, path: str, case:
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 def test_the_view_answers_with_the_bytes_of_the_middleware(clients: Clients, case: Case) -> None:
-    assert send(clients.view, case) == send(clients.middleware, case)
+    view, middleware = send(clients.view, case), send(clients.middleware, case)
+
+    assert view.headers.pop("X-Request-ID") != middleware.headers.pop("X-Request-ID")
+    assert (view.status, view.headers) == (middleware.status, middleware.headers)
+    assert without_what_is_its_own(view) == without_what_is_its_own(middleware)
 
 
 @pytest.mark.parametrize("text", ["NaN", "Infinity", "-Infinity", "1e999"])
@@ -111,16 +116,18 @@ def test_chunks_are_read_to_their_end_and_no_further_than_allowed(either_server:
         assert response.status_code == status
 
 
-def without_time(answer: Answer) -> bytes:
-    return re.sub(rb'"predicted_at":"[^"]+"', b'"predicted_at":""', answer.body)
+def without_what_is_its_own(answer: Answer) -> bytes:
+    """Two answers to the same house differ in their time and their id."""
+    return re.sub(rb'"(predicted_at|prediction_id)":"[^"]+"', rb'"\1":""', answer.body)
 
 
 def test_the_whole_table_over_a_real_gunicorn(either_server: httpx.Client, artifacts: Path) -> None:
-    app = create_app(DEFAULTS.model_copy(update={"artifacts": artifacts}))
-    in_process = app.test_client()
+    models = Models(Store(artifacts))
+    models.load()
+    in_process = create_app(DEFAULTS, resources(models)).test_client()
 
     for case in CASES:
         answer = post(either_server, case)
         assert_is_the_answer(answer, case)
         if case.status != 413:  # the worker refuses those itself, before the application would
-            assert without_time(answer) == without_time(send(in_process, case)), case.name
+            assert without_what_is_its_own(answer) == without_what_is_its_own(send(in_process, case)), case.name

@@ -6,7 +6,7 @@ from flask.testing import FlaskClient
 from pricing.house import Column, Matrix
 from pricing.store import Artifact
 from service.app import create_app
-from tests.fake_service import DEFAULTS, HOUSE, INSIDE, Broken, fake_app
+from tests.fake_service import DEFAULTS, HOUSE, INSIDE, Broken, fake_app, resources
 from tests.fakes import ThousandDollarsASquareFoot
 
 FAILED = b'{"detail":"The service failed to answer; the failure has been logged."}'
@@ -50,7 +50,7 @@ def test_a_failing_prediction_is_a_500_and_the_next_one_is_fine(
 
 @pytest.mark.parametrize("path", ["/health", "/health/ready", "/model/info"])
 def test_a_failing_view_is_a_500(caplog: pytest.LogCaptureFixture, path: str) -> None:
-    client = create_app(DEFAULTS, Broken()).test_client()
+    client = create_app(DEFAULTS, resources(Broken())).test_client()
 
     assert_failed_and_logged(client, path, None, caplog)
 

@@ -11,8 +11,10 @@ import pytest
 from pricing.deployment import Deployment, divided, rolled_back
 from pricing.store import Artifact, Store
 from service.models import Models
+from service.resources import Resources
 from service.slots import RunFolder, WorkerState
 from service.watcher import Watcher
+from tests.fake_service import DEFAULTS
 from tests.waiting import wait_until
 
 
@@ -255,12 +257,12 @@ def test_a_failure_that_nobody_foresaw_costs_the_version_and_not_the_worker(
 
 def test_the_watcher_follows_by_itself_and_says_so_in_its_slot(four: Store, tmp_path: Path) -> None:
     run, models = RunFolder(tmp_path / "run"), Models(four)
-    watcher = Watcher(models, run)
+    watcher = Watcher(models, run.claim())
     watcher.start()
-    assert run.workers() == [WorkerState(generation=1)]
+    assert run.workers() == [WorkerState(generation=1, ready=True)]
 
     four.deploy("v1.1.0")
-    wait_until(lambda: run.workers() == [WorkerState(generation=2)])
+    wait_until(lambda: run.workers() == [WorkerState(generation=2, ready=True)])
 
     watcher.stop()
     assert not watcher._thread.is_alive()
@@ -271,30 +273,49 @@ def test_a_worker_without_a_slot_serves_all_the_same(
     four: Store, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     (tmp_path / "run").write_text("a file where the folder should be")
-    models = Models(four)
-    watcher = Watcher(models, RunFolder(tmp_path / "run"))
+    places = {"artifacts": four.root, "run": tmp_path / "run", "journal": tmp_path / "journal"}
 
-    watcher.start()
-    watcher.stop()
+    found = Resources.acquire(DEFAULTS.model_copy(update=places))
 
-    assert in_service(models) == (1, ("v1.0.0",))
-    assert "promotions do not wait for this worker" in caplog.text
+    assert in_service(found.models) == (1, ("v1.0.0",))
+    assert "promotions do not wait for this worker, nothing is recorded" in caplog.text
+    assert not (tmp_path / "journal").exists()
 
 
 def test_the_watcher_outlives_whatever_goes_wrong(
     four: Store, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    models = Models(four)
-    watcher = Watcher(models, RunFolder(tmp_path / "run"))
+    class Once(Models):
+        failed = False
+
+        def follow(self) -> bool:
+            if self.generation == 1 and not self.failed:
+                self.failed = True
+                raise ZeroDivisionError
+            return super().follow()
+
+    models = Once(four)
+    watcher = Watcher(models, RunFolder(tmp_path / "run").claim())
     watcher.start()
-    shutil.rmtree(tmp_path / "run")  # so that it cannot say what it serves
-
     four.deploy("v1.1.0")
-    wait_until(lambda: "following the deployment failed" in caplog.text)
-    assert watcher._thread.is_alive()
-
+    wait_until(lambda: in_service(models)[0] == 2)
     watcher.stop()
-    assert in_service(models)[0] == 2
+
+    assert "following the deployment failed" in caplog.text
+    assert "ZeroDivisionError" in caplog.text
+
+
+def test_what_could_not_be_said_in_the_slot_is_said_when_it_can_be(four: Store, tmp_path: Path) -> None:
+    run, models = RunFolder(tmp_path / "run"), Models(four)
+    watcher = Watcher(models, run.claim())
+    shutil.rmtree(run.root)
+    watcher.look()
+    assert in_service(models)[0] == 1
+
+    run.root.mkdir()
+    watcher.look()
+
+    assert WorkerState.model_validate_json((run.root / "slot-0.json").read_bytes()).generation == 1
 
 
 def test_deployments_compare_by_what_they_say(four: Store) -> None:

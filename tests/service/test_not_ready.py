@@ -98,8 +98,8 @@ STATES: Final[dict[Callable[[Store], None], tuple[str, str]]] = {
 
 
 def client_of(store: Store) -> FlaskClient:
-    settings = DEFAULTS.model_copy(update={"artifacts": store.root, "run": store.root.with_name("run")})
-    return create_app(settings).test_client()
+    places = {"artifacts": store.root} | {name: store.root.with_name(name) for name in ("run", "journal")}
+    return create_app(DEFAULTS.model_copy(update=places)).test_client()
 
 
 @pytest.mark.parametrize("spoil", STATES, ids=lambda spoil: spoil.__name__)
@@ -233,4 +233,4 @@ def test_the_service_writes_nothing_into_the_artifacts(store: Store) -> None:
 def test_a_folder_that_is_not_there_is_not_made(tmp_path: Path) -> None:
     client_of(Store(tmp_path / "nowhere"))
 
-    assert [path.name for path in tmp_path.iterdir()] == ["run"]
+    assert {path.name for path in tmp_path.iterdir()} == {"run", "journal"}

@@ -16,7 +16,7 @@ from service.app import Application, create_app
 from service.contract import Health, Houses, Live, ModelInfo, ModelList, Prediction, Predictions, ValidationProblems
 from service.models import Models
 from tests.bodies import BODY, CASES, Case
-from tests.fake_service import DEFAULTS, HOUSE, TRAINED, Broken, fake_app
+from tests.fake_service import DEFAULTS, HOUSE, TRAINED, Broken, fake_app, resources
 
 DOCUMENTATION: Final = {"/docs", "/openapi.json", "/docs/static/<path:filename>", "/docs/swagger/<path:filename>"}
 READ: Final[dict[str, type[BaseModel]]] = {
@@ -117,7 +117,9 @@ def test_the_levels_that_are_listed_can_be_asked_for(published: Artifact, artifa
 
 @pytest.fixture
 def artifacts_client(store: Store) -> FlaskClient:
-    return create_app(DEFAULTS.model_copy(update={"artifacts": store.root})).test_client()
+    models = Models(store)
+    models.load()
+    return create_app(DEFAULTS, resources(models)).test_client()
 
 
 def test_every_answer_of_the_table_of_bodies_is_documented(client: FlaskClient, document: dict[str, Any]) -> None:
@@ -131,14 +133,14 @@ def test_every_answer_of_the_table_of_bodies_is_documented(client: FlaskClient, 
 
 
 def test_every_answer_without_a_model_is_documented(document: dict[str, Any], store: Store) -> None:
-    client = create_app(DEFAULTS, Models(store)).test_client()
+    client = create_app(DEFAULTS, resources(Models(store))).test_client()
 
     for response in [*(client.get(path) for path in READ), *(client.post(path, json=HOUSE) for path in BODIES)]:
         assert_is_documented(document, response)
 
 
 def test_every_failure_is_documented(document: dict[str, Any]) -> None:
-    client = create_app(DEFAULTS, Broken()).test_client()
+    client = create_app(DEFAULTS, resources(Broken())).test_client()
     responses = [client.get(path) for path in READ if path != "/health/live"]
     responses += [client.post("/predict", json=HOUSE), client.post("/predict/batch", json={"houses": [HOUSE]})]
 

@@ -7,6 +7,7 @@ from typing import Any, Final
 import click
 import pytest
 from pydantic import ValidationError
+from pydantic.fields import FieldInfo
 
 import cli
 from service.settings import Settings, read_settings
@@ -100,18 +101,23 @@ def test_settings_do_not_change() -> None:
         Settings().max_batch_rows = 2
 
 
+def default_of(field: FieldInfo) -> str:
+    if field.default_factory is not None:
+        return str(field.default_factory.__doc__)
+    return f"`{field.default}`"
+
+
 def test_readme_lists_every_setting_with_its_default_and_its_description() -> None:
     listed = {name: (default, text) for name, default, text in ROW.findall((ROOT / "README.md").read_text("utf-8"))}
     declared: dict[str, Any] = {
-        PREFIX + name.upper(): (f"`{field.default}`", field.description)
-        for name, field in Settings.model_fields.items()
+        PREFIX + name.upper(): (default_of(field), field.description) for name, field in Settings.model_fields.items()
     }
 
     # of the commands, not of the service
     (keep,) = (found for found in cli.train.params if isinstance(found, click.Option) and found.name == "keep")
     declared[str(keep.envvar)] = (
         f"`{keep.default}`",
-        "Versions that `train` and `retrain` keep; none that is deployed is removed.",
+        "Versions that `train` and `retrain` keep; none that is deployed, or that the journal names, is removed.",
     )
     assert {name: row for name, row in listed.items() if name.startswith(PREFIX)} == declared
     assert {"PORT", "WEB_CONCURRENCY"} <= set(listed)

@@ -12,7 +12,7 @@ from pricing.predictor import Predictor
 from pricing.store import Artifact
 from service.app import create_app
 from service.models import Models, ServedModel, Serving
-from tests.fake_service import DEFAULTS, HOUSE, NO_STORE, NOW, calibration
+from tests.fake_service import DEFAULTS, HOUSE, NO_STORE, NOW, calibration, resources
 from tests.fakes import ThousandDollarsASquareFoot
 
 CHAMPION, CHALLENGER, PREVIOUS = "v1.1.0", "v1.2.0", "v1.0.0"
@@ -59,7 +59,7 @@ def models(published: Artifact) -> Split:
 @pytest.fixture(params=[True, False], ids=["middleware", "view"])
 def client(models: Split, request: pytest.FixtureRequest) -> FlaskClient:
     settings = DEFAULTS.model_copy(update={"prediction_middleware": request.param})
-    return create_app(settings, models, lambda: NOW).test_client()
+    return create_app(settings, resources(models), lambda: NOW).test_client()
 
 
 def answers(client: FlaskClient, path: str, headers: dict[str, str] | None = None) -> Iterator[tuple[str, float]]:

@@ -508,7 +508,7 @@ def test_an_application_that_fails_is_answered_500_and_serves_on(server: Gunicor
         client.sendall(request(path) + request("/big/1"))
         assert answer(client) == (500, b'{"detail":"The service failed to answer; the failure has been logged."}')
         assert answer(client) == (200, b"x")
-    assert f"The application failed on GET {path}" in server.log
+    assert "the application failed" in server.log
 
 
 def test_an_upgrade_to_websocket_is_an_ordinary_request(server: GunicornProcess) -> None:

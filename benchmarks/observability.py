@@ -1,0 +1,189 @@
+"""What metrics, log line and journal cost: `python -m benchmarks.observability`.
+
+One house a request, in process, through the whole WSGI application: once with everything, files and all, and once with
+each part, or all of them, taken out. They take turns in one run, since machines are shared and noisy; figures are
+medians over the rounds, differences are of the same round. Houses differ, and the cache is off. "Bare" has neither ids
+of requests nor anything else that stands around an answer. Then a scrape.
+"""
+
+import tempfile
+import time
+from io import BytesIO
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import orjson
+from werkzeug.routing import Map, Rule
+
+from pricing.ids import Ids
+from pricing.journal import Context, Entry, Journal
+from pricing.store import Store
+from service.answer import Answerer
+from service.books import Books, Recorder
+from service.cache import Cache
+from service.contract import EXAMPLE_HOUSE, batch_of
+from service.exposition import Exposition
+from service.logs import RequestLog
+from service.metrics import Files, Metrics, Run
+from service.middleware import PredictionMiddleware
+from service.models import Models, ServedModel
+from service.observer import Observer, Routes
+from service.resources import Resources
+from service.slots import RunFolder
+from train import data
+from train.training import Plan, train
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import WSGIApplication
+
+REQUESTS = 2_000
+ROUNDS = 25
+VERSIONS = 10
+MAX_BODY_BYTES = 1_048_576
+
+
+class NoMetrics(Metrics):
+    """Counts nothing."""
+
+    def answered(self, *_: object) -> None:
+        """Do nothing."""
+
+    def predicted(self, *_: object) -> None:
+        """Do nothing."""
+
+    def journaled(self, _rows: int, *, kept: bool) -> None:
+        """Do nothing."""
+
+
+class NoBooks(Books):
+    """Keeps none."""
+
+    def enter(self, *_: object) -> None:
+        """Do nothing."""
+
+
+class NoJournal:
+    """Records nothing, and says that it has."""
+
+    def append(self, _context: Context, _entries: list[Entry]) -> bool:
+        """Do nothing."""
+        return True
+
+
+def main() -> None:
+    """Measure and print."""
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder)
+        store = Store(root / "artifacts")
+        store.publish(train(data.synthetic(seed=0), Plan("v1.0.0", "0", 0, "gradient-boosting"), tell=lambda _: None))
+        store.deploy("v1.0.0")
+        models = Models(store)
+        models.load()
+        run = RunFolder(root / "run")
+        slot = run.claim()
+        metrics = Metrics(Files.of(*slot.metrics))
+        journal = Journal(root / "journal", "benchmark", slot.number, 64 * 1024 * 1024, 1)
+        journal.start()
+        with (root / "log").open("wb") as file:
+            report(run, store, models, metrics, journal, RequestLog(file.fileno()))
+        journal.stop()
+        scrape(run, store, models)
+
+
+def report(  # noqa: PLR0913, PLR0917 -- the parts
+    run: RunFolder, store: Store, models: Models, metrics: Metrics, journal: Journal, log: RequestLog
+) -> None:
+    """Print what each part costs."""
+    exposition = Exposition(run, store, models)
+    nothing, nowhere = NoMetrics(), NoJournal()
+
+    def parts(metrics: Metrics, journal: Recorder, log: RequestLog | None) -> Resources:
+        return Resources(models, metrics, exposition, Books(journal, metrics), log)
+
+    none = Resources(models, nothing, exposition, NoBooks(nowhere, nothing))
+    made = {
+        "bare": application(none, observed=False),
+        "without all three": application(parts(nothing, nowhere, None)),
+        "with all three": application(parts(metrics, journal, log)),
+        "without metrics": application(parts(nothing, journal, log)),
+        "without the log": application(parts(metrics, journal, None)),
+        "without the journal": application(parts(metrics, nowhere, log)),
+    }
+    bodies = [orjson.dumps(EXAMPLE_HOUSE | {"square_feet": 500 + number}) for number in range(REQUESTS)]
+    for found in made.values():
+        microseconds(found, bodies)  # warm
+    times = {name: np.empty(ROUNDS) for name in made}
+    for number in range(ROUNDS):
+        for name, found in made.items():
+            times[name][number] = microseconds(found, bodies)
+    print(f"{ROUNDS} rounds of {REQUESTS:,} houses, microseconds a request; difference to all three (tenths 1 and 9)")
+    for name, took in times.items():
+        low, middle, high = np.quantile(times["with all three"] - took, [0.1, 0.5, 0.9])
+        print(f"{name:20} {np.median(took):6.1f}   {middle:5.1f} ({low:.1f} to {high:.1f})")
+
+
+def application(resources: Resources, *, observed: bool = True) -> "WSGIApplication":
+    """The path of a prediction, with what stands around it."""
+    ids = Ids()
+    answerer = Answerer(resources, Cache(0), batch_of(1), MAX_BODY_BYTES, ids)
+    predictions = PredictionMiddleware(not_reached, answerer)
+    rules = Map([Rule(path) for path in answerer.paths])
+    if not observed:
+        return predictions
+    return Observer(Routes(rules), resources.metrics, resources.log, ids).around(predictions)
+
+
+def not_reached(_environ: object, _start: object) -> list[bytes]:
+    """All requests are predictions."""
+    raise NotImplementedError
+
+
+def microseconds(found: "WSGIApplication", bodies: list[bytes]) -> float:
+    """The mean of one round."""
+    begun = time.perf_counter()
+    for body in bodies:
+        environ = {
+            "REQUEST_METHOD": "POST",
+            "PATH_INFO": "/predict",
+            "QUERY_STRING": "",
+            "CONTENT_TYPE": "application/json",
+            "CONTENT_LENGTH": str(len(body)),
+            "wsgi.input": BytesIO(body),
+        }
+        found(environ, expect_200)
+    return (time.perf_counter() - begun) / len(bodies) * 1e6
+
+
+def expect_200(line: str, *_: object) -> Any:  # noqa: ANN401 -- PEP 3333
+    """Else something cheaper, or dearer, than an answer would be timed."""
+    if line != "200 OK":
+        raise AssertionError(line)
+
+
+def scrape(run: RunFolder, store: Store, models: Models) -> None:
+    """Print what one scrape costs when two workers have served ten versions."""
+    model = models.serving().champion
+    houses = np.array([list(EXAMPLE_HOUSE.values())], dtype=np.float32)
+    prediction = model.predictor.predict(houses, 0.9)
+    for slot in (run.claim(), run.claim()):
+        metrics = Metrics(Files.of(*slot.metrics))
+        for number in range(VERSIONS):
+            manifest = model.manifest.model_copy(update={"version": f"v1.{number}.0"})
+            served = ServedModel.of(model.digest, manifest, model.predictor)
+            metrics.predicted(served, "champion", houses, prediction, Run("off", 0.001))
+            metrics.answered("/predict", "POST", "200", manifest.version, 0.001)
+    exposition = Exposition(run, store, models)
+    took = []
+    for _ in range(ROUNDS):
+        begun = time.perf_counter()
+        body = exposition.text().body
+        took.append(1_000 * (time.perf_counter() - begun))
+    sizes = sum(path.stat().st_size for path in run.metrics())
+    print(
+        f"a scrape of {VERSIONS} versions and 3 slots: {np.median(took):.1f} ms, {len(body):,} bytes; files {sizes:,}"
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,74 @@
+"""What was told to a client, and the books that are kept on it: the journal and the metrics."""
+
+from typing import NamedTuple, Protocol
+
+from pricing.house import House, Mask, Matrix
+from pricing.journal import Arm, Context, Entry, Source
+from pricing.predictor import Prediction
+from service.metrics import Metrics, Run
+from service.models import ServedModel
+from service.trace import Trace
+
+
+class Chosen(NamedTuple):
+    """Who answers a request."""
+
+    model: ServedModel
+    arm: Arm
+    generation: int
+
+
+class Told(NamedTuple):
+    """All that is known about the predictions of one request. Rows belong together by their place."""
+
+    chosen: Chosen
+    houses: list[House]
+    matrix: Matrix
+    outside: Mask
+    """Of shape (n, 5): values that the model was not trained on."""
+    is_outside: bool
+    """Whether there are any."""
+    prediction: Prediction
+    run: Run
+    predicted_at: str
+    rows: list[tuple[str, float, float, float]]
+    """Its prediction_id, price and bounds, not rounded."""
+
+
+class Recorder(Protocol):
+    """What a prediction asks of the journal."""
+
+    def append(self, context: Context, entries: list[Entry]) -> bool:
+        """Record them in one piece; returns whether they are recorded. Never raises."""
+
+
+class NotRecorded:
+    """The journal of a worker without a slot: who has none may not write as one, so all is dropped, and counted."""
+
+    def append(self, _context: Context, _entries: list[Entry]) -> bool:
+        """Drop them."""
+        return False
+
+
+class Books:
+    """Kept before an answer leaves: what was answered is in them, whatever happens to the worker then."""
+
+    def __init__(self, journal: Recorder, metrics: Metrics) -> None:
+        self._journal = journal
+        self._metrics = metrics
+
+    def enter(self, told: Told, trace: Trace) -> None:
+        """Record and count what was told. Never raises: a prediction is answered also when it cannot be recorded."""
+        model, arm, generation = told.chosen
+        level, hit = told.prediction.confidence_level, told.run.cache == "hit"
+        source = Source(generation, model.manifest.version, arm, model.digest, level, hit)
+        context = Context(source, told.predicted_at, trace.request_id, trace.key_id)
+        entries = [
+            Entry(name, house.__dict__, price, lower, upper)
+            for house, (name, price, lower, upper) in zip(told.houses, told.rows, strict=True)
+        ]
+        kept = self._journal.append(context, entries)
+        self._metrics.journaled(len(told.rows), kept=kept)
+        self._metrics.predicted(model, arm, told.matrix, told.prediction, told.run)
+        if told.is_outside:
+            self._metrics.out_of_range(told.outside.sum(axis=0).tolist())

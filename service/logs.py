@@ -1,0 +1,130 @@
+"""Log lines: JSON, one for each request and one for whatever else is said, in the same shape; on a terminal, colored.
+
+No line holds a part of what a client has sent but its request id and the ids of its trace, which have a fixed form.
+"""
+
+import logging
+import os
+import sys
+from collections.abc import Mapping, MutableMapping
+from datetime import UTC, datetime
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any, Final
+
+import orjson
+import structlog
+
+if TYPE_CHECKING:
+    from structlog.typing import Processor
+
+STDOUT: Final = 1
+
+_stamp: Final = structlog.processors.TimeStamper(fmt="iso", key="time")
+
+EventDict = MutableMapping[str, Any]
+
+
+class RequestLog:
+    """Writes a line for each request."""
+
+    def __init__(self, descriptor: int | None = None) -> None:
+        """Lines go to this descriptor, or stdout, each by one write, so that those of several workers do not mix."""
+        self._descriptor = _stdout() if descriptor is None else descriptor
+        self._render = _colored if os.isatty(self._descriptor) else _line
+
+    def write(self, status: int, facts: EventDict) -> None:
+        """Write what is known about one request. Raises OSError."""
+        line = self._render("info" if status < HTTPStatus.INTERNAL_SERVER_ERROR else "error", status, facts)
+        written = os.write(self._descriptor, line)
+        if written != len(line):
+            msg = f"only {written} bytes of a line were written"
+            raise OSError(msg)
+
+
+def _line(level: str, status: int, facts: EventDict) -> bytes:
+    """What structlog's processors and renderer below would make of it; through them it takes 5 µs longer."""
+    now = datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+    event = {"time": now, "level": level, "event": "request", "status": status, **facts}
+    return orjson.dumps(event, option=orjson.OPT_APPEND_NEWLINE)
+
+
+def _colored(level: str, status: int, facts: EventDict) -> bytes:
+    event = _stamp(None, level, {"level": level, "event": "request", "status": status, **facts})
+    return f"{_console()(None, level, event)}\n".encode()
+
+
+def _stdout() -> int:
+    """Nowhere if the process was started without a stdout: another file may have its number."""
+    return os.open(os.devnull, os.O_WRONLY) if sys.stdout is None else STDOUT
+
+
+def configuration() -> Mapping[str, object]:
+    """For `logging.config.dictConfig`: what gunicorn and the service say takes the shape of the request's line."""
+    return {
+        "version": 1,
+        "disable_existing_loggers": False,
+        "root": {"level": "WARNING", "handlers": ["lines"]},
+        "loggers": {
+            "gunicorn.error": {
+                "level": "INFO",
+                "handlers": ["lines"],
+                "propagate": False,
+            },
+            "gunicorn.access": {
+                "level": "INFO",
+                "handlers": ["lines"],
+                "propagate": False,
+            },
+            "service": {"level": "INFO", "handlers": ["lines"], "propagate": False},
+            "pricing": {"level": "INFO", "handlers": ["lines"], "propagate": False},
+        },
+        "handlers": {"lines": {"class": "logging.StreamHandler", "formatter": "lines", "stream": "ext://sys.stdout"}},
+        "formatters": {"lines": {"()": formatter}},
+    }
+
+
+def formatter() -> logging.Formatter:
+    """Formats a record of the standard library as a line."""
+    before: list[Processor] = [
+        structlog.stdlib.add_log_level,
+        structlog.stdlib.ExtraAdder(allow=["request_id"]),
+        _stamp,
+        _process,
+    ]
+    if sys.stdout is not None and sys.stdout.isatty():
+        rendering: list[Processor] = [_ordered, _console()]
+    else:
+        rendering = [
+            structlog.processors.format_exc_info,
+            _ordered,
+            structlog.processors.JSONRenderer(serializer=_text),
+        ]
+    return structlog.stdlib.ProcessorFormatter(
+        foreign_pre_chain=before, processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *rendering]
+    )
+
+
+def _process(_logger: object, _method: str, event: EventDict) -> EventDict:
+    event["process"] = event["_record"].process
+    return event
+
+
+def _ordered(_logger: object, _method: str, event: EventDict) -> EventDict:
+    """When, how bad and what come first."""
+    return {"time": event.pop("time"), "level": event.pop("level"), "event": event.pop("event"), **event}
+
+
+def _console() -> structlog.dev.ConsoleRenderer:
+    # Not the default for tracebacks: where rich is installed, it shows the local variables, and with them the request.
+    return structlog.dev.ConsoleRenderer(
+        colors=True, timestamp_key="time", exception_formatter=structlog.dev.plain_traceback
+    )
+
+
+def _text(event: EventDict, **_options: object) -> str:
+    return orjson.dumps({name: _utf8(value) for name, value in event.items()}, default=str).decode()
+
+
+def _utf8(value: object) -> object:
+    """A text may hold surrogates, as the name of a file does that is no UTF-8."""
+    return value.encode(errors="backslashreplace").decode() if isinstance(value, str) else value

@@ -1,0 +1,282 @@
+"""What is counted, declared once: names, labels and buckets; and what a worker does when something happens.
+
+Labels are routes, methods and statuses that the service has, versions that it has loaded, features of a house: never a
+text that a client has chosen.
+"""
+
+import threading
+from bisect import bisect_left
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Final, Literal, NamedTuple
+
+import numpy as np
+from prometheus_client.utils import floatToGoString
+
+from pricing.house import FEATURES, Column, Matrix, decimal
+from pricing.predictor import Prediction
+from service.models import ServedModel
+from service.series import Cell, SeriesFile, Unkept
+
+
+class Declared(NamedTuple):
+    """What is known about a metric besides its numbers."""
+
+    kind: Literal["counter", "histogram", "gauge"]
+    labels: tuple[str, ...]
+    about: str
+
+
+METRICS: Final[Mapping[str, Declared]] = {
+    "appraiser_requests_total": Declared(
+        "counter",
+        ("route", "method", "status", "version"),
+        "Requests answered; version is empty where none was chosen.",
+    ),
+    "appraiser_request_seconds": Declared(
+        "histogram", ("route", "version"), "From the whole request to the whole answer."
+    ),
+    "appraiser_unparsed_requests_total": Declared("counter", ("status",), "Requests that were no valid HTTP."),
+    "appraiser_predictions_total": Declared("counter", ("version", "arm"), "Houses priced."),
+    "appraiser_cache_lookups_total": Declared(
+        "counter", ("version", "result"), "Single houses looked up in the cache."
+    ),
+    "appraiser_inference_seconds": Declared(
+        "histogram", ("version",), "One run of the model, of any number of houses."
+    ),
+    "appraiser_batch_rows": Declared("histogram", (), "Houses in a batch."),
+    "appraiser_out_of_range_total": Declared(
+        "counter", ("feature",), "Values outside of what the model was trained on."
+    ),
+    "appraiser_feature_value": Declared(
+        "histogram", ("version", "feature"), "Values of houses, over the bins of the version's training rows."
+    ),
+    "appraiser_price_dollars": Declared("histogram", ("version",), "Predicted prices, US dollars."),
+    "appraiser_model_loads_total": Declared("counter", ("version",), "Versions loaded by workers."),
+    "appraiser_model_refusals_total": Declared("counter", ("version", "reason"), "Versions refused by workers."),
+    "appraiser_journal_records_total": Declared("counter", (), "Predictions in the journal."),
+    "appraiser_journal_dropped_total": Declared("counter", (), "Predictions answered, but not in the journal."),
+    "appraiser_log_lines_dropped_total": Declared("counter", (), "Requests whose log line could not be written."),
+    "appraiser_workers": Declared("gauge", (), "Living workers."),
+    "appraiser_worker_ready": Declared("gauge", ("worker",), "Whether a worker can predict."),
+    "appraiser_worker_generation": Declared("gauge", ("worker",), "Deployment that a worker serves whole; 0: none."),
+    "appraiser_worker_refusals": Declared("gauge", ("worker",), "What a worker refuses of the deployment."),
+    "appraiser_deployment_generation": Declared("gauge", (), "What is deployed; 0: nothing, or it cannot be read."),
+    "appraiser_build_info": Declared("gauge", ("version", "python", "onnxruntime"), "1, of this release."),
+    "appraiser_model_info": Declared(
+        "gauge", ("version", "role", "family", "sha256"), "1 for each version in service."
+    ),
+}
+
+# A prediction takes 0.1 ms, a batch of 1,000 houses some milliseconds, and what takes 10 s has lost its client.
+REQUEST_SECONDS: Final = (
+    *(0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025),
+    *(0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0),
+)
+INFERENCE_SECONDS: Final = (0.000005, 0.00001, 0.000025, *REQUEST_SECONDS[:-3])
+BATCH_ROWS: Final = (1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0, 1_000.0, 2_000.0, 5_000.0, 10_000.0)
+PRICE_DOLLARS: Final = tuple(
+    thousands * 1_000.0
+    for thousands in (50, 100, 150, 200, 250, 300, 400, 500, 600, 800, 1_000, 1_500, 2_000, 3_000, 5_000, 10_000)
+)
+
+
+class Files(NamedTuple):
+    """Where the numbers of a worker are; numbers without a file are its own."""
+
+    counters: SeriesFile | Unkept
+    histograms: SeriesFile | Unkept
+
+    @classmethod
+    def of(cls, counters: Path, histograms: Path) -> "Files":
+        """Open both. Raises OSError."""
+        return cls(SeriesFile(counters), SeriesFile(histograms))
+
+
+class _Counter:
+    def __init__(self, file: SeriesFile | Unkept, name: str) -> None:
+        self._file = file
+        self._name = name
+        self._declared = METRICS[name]
+        self._cells: dict[tuple[str, ...], Cell] = {}
+
+    def of(self, *values: str) -> Cell:
+        """The cell of these labels."""
+        found = self._cells.get(values)
+        if found is None:
+            labels = dict(zip(self._declared.labels, values, strict=True))
+            family = self._name.removesuffix("_total")
+            found = self._cells[values] = self._file.cell(family, self._name, labels, self._declared.about)
+        return found
+
+
+class Buckets:
+    """One histogram: a cell for each bucket, not cumulative, and the sum."""
+
+    def __init__(self, bounds: Sequence[float], cells: list[Cell], total: Cell) -> None:
+        self._bounds = bounds  # upper and inclusive; above the last one is a bucket without
+        self._cells = cells
+        self._total = total
+
+    def observe(self, value: float) -> None:
+        """Count one value."""
+        cell, total = self._cells[bisect_left(self._bounds, value)], self._total
+        cell.numbers[cell.index] += 1.0  # two calls of `add` less: a prediction touches eight histograms
+        total.numbers[total.index] += value
+
+    def observe_all(self, values: Column | Matrix) -> None:
+        """Count many, of shape (n,)."""
+        counts = np.bincount(np.searchsorted(self._bounds, values, side="left"), minlength=len(self._cells))
+        for index in np.flatnonzero(counts).tolist():
+            self._cells[index].add(float(counts[index]))
+        self._total.add(float(values.sum(dtype=np.float64)))
+
+
+class _Histogram:
+    def __init__(self, file: SeriesFile | Unkept, name: str) -> None:
+        self._file = file
+        self._name = name
+        self._declared = METRICS[name]
+        self._found: dict[tuple[str, ...], Buckets] = {}
+
+    def of(self, bounds: Sequence[float], *values: str) -> Buckets:
+        """The histogram of these labels; its bounds are taken when it is first asked for."""
+        found = self._found.get(values)
+        if found is None:
+            found = self._found[values] = self._make(bounds, dict(zip(self._declared.labels, values, strict=True)))
+        return found
+
+    def _make(self, bounds: Sequence[float], labels: dict[str, str]) -> Buckets:
+        about = self._declared.about
+        cells = [
+            self._file.cell(self._name, f"{self._name}_bucket", {**labels, "le": _text(bound)}, about)
+            for bound in (*bounds, float("inf"))
+        ]
+        return Buckets(bounds, cells, self._file.cell(self._name, f"{self._name}_sum", labels, about))
+
+
+def _text(bound: float) -> str:
+    """A bound as Prometheus writes it: 0.1 also for the float32 next to it, which houses are compared with."""
+    return str(floatToGoString(decimal(np.float32(bound))))  # type: ignore[no-untyped-call]
+
+
+class _OfVersion(NamedTuple):
+    """What a prediction of one version touches, looked up once."""
+
+    inference: Buckets
+    price: Buckets
+    features: list[Buckets]
+    hits: Cell
+    misses: Cell
+
+
+Outcome = Literal["hit", "miss", "off"]  # of a look into the cache
+
+
+class Run(NamedTuple):
+    """How a prediction came about."""
+
+    cache: Outcome
+    seconds: float
+    """That it took; of a hit it says nothing about the model."""
+
+
+class Metrics:
+    """What one worker counts."""
+
+    def __init__(self, files: Files | None = None) -> None:
+        counters, histograms = files or Files(Unkept(), Unkept())
+        self._lock = threading.Lock()  # stock workers may run several threads
+        self._requests = _Counter(counters, "appraiser_requests_total")
+        self._unparsed = _Counter(counters, "appraiser_unparsed_requests_total")
+        self._predictions = _Counter(counters, "appraiser_predictions_total")
+        self._lookups = _Counter(counters, "appraiser_cache_lookups_total")
+        self._outside = _Counter(counters, "appraiser_out_of_range_total")
+        self._loads = _Counter(counters, "appraiser_model_loads_total")
+        self._refusals = _Counter(counters, "appraiser_model_refusals_total")
+        self._records = _Counter(counters, "appraiser_journal_records_total").of()
+        self._dropped = _Counter(counters, "appraiser_journal_dropped_total").of()
+        self._log_dropped = _Counter(counters, "appraiser_log_lines_dropped_total").of()
+        self._seconds = _Histogram(histograms, "appraiser_request_seconds")
+        self._inference = _Histogram(histograms, "appraiser_inference_seconds")
+        self._batch = _Histogram(histograms, "appraiser_batch_rows").of(BATCH_ROWS)
+        self._price = _Histogram(histograms, "appraiser_price_dollars")
+        self._feature = _Histogram(histograms, "appraiser_feature_value")
+        self._versions: dict[str, _OfVersion] = {}
+
+    def answered(self, route: str, method: str, status: str, version: str, seconds: float) -> None:
+        """A request was answered."""
+        with self._lock:
+            self._requests.of(route, method, status, version).add(1.0)
+            self._seconds.of(REQUEST_SECONDS, route, version).observe(seconds)
+
+    def unparsed(self, status: int) -> None:
+        """What came was not HTTP."""
+        with self._lock:
+            self._unparsed.of(str(status)).add(1.0)
+
+    def predicted(self, model: ServedModel, arm: str, houses: Matrix, prediction: Prediction, run: Run) -> None:
+        """Houses of shape (n, 5) were priced."""
+        with self._lock:
+            found = self._of(model)
+            self._predictions.of(model.manifest.version, arm).add(len(houses))
+            if run.cache != "off":
+                (found.hits if run.cache == "hit" else found.misses).add(1.0)
+            if run.cache != "hit":
+                found.inference.observe(run.seconds)
+            if len(houses) == 1:  # numpy would take ten times as long for one
+                found.price.observe(float(prediction.price[0]))
+                for buckets, value in zip(found.features, houses[0].tolist(), strict=True):
+                    buckets.observe(value)
+            else:
+                found.price.observe_all(prediction.price)
+                for column, buckets in enumerate(found.features):
+                    buckets.observe_all(houses[:, column])
+
+    def batch(self, rows: int) -> None:
+        """A batch has come."""
+        with self._lock:
+            self._batch.observe(rows)
+
+    def out_of_range(self, counts: Iterable[int]) -> None:
+        """Warnings were given: how many for each feature, in the order of FEATURES."""
+        with self._lock:
+            for feature, count in zip(FEATURES, counts, strict=True):
+                if count:
+                    self._outside.of(feature).add(count)
+
+    def journaled(self, rows: int, *, kept: bool) -> None:
+        """Predictions went to the journal, or were dropped."""
+        with self._lock:
+            (self._records if kept else self._dropped).add(rows)
+
+    def loaded(self, version: str) -> None:
+        """A version was loaded."""
+        with self._lock:
+            self._loads.of(version).add(1.0)
+
+    def refused(self, version: str, reason: str) -> None:
+        """A version was refused; the reason is one of a few words."""
+        with self._lock:
+            self._refusals.of(version, reason).add(1.0)
+
+    def log_line_dropped(self) -> None:
+        """A log line could not be written."""
+        with self._lock:
+            self._log_dropped.add(1.0)
+
+    def _of(self, model: ServedModel) -> _OfVersion:
+        version = model.manifest.version
+        found = self._versions.get(version)
+        if found is None:
+            found = self._versions[version] = _OfVersion(
+                inference=self._inference.of(INFERENCE_SECONDS, version),
+                price=self._price.of(PRICE_DOLLARS, version),
+                features=[
+                    self._feature.of(np.array(feature.bins, dtype=np.float32).tolist(), version, feature.name)
+                    for feature in model.manifest.features
+                ],
+                hits=self._lookups.of(version, "hit"),
+                misses=self._lookups.of(version, "miss"),
+            )
+        return found

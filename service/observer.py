@@ -1,0 +1,104 @@
+"""What stands around every answer, whoever gives it: its id, its count, its log line."""
+
+import logging
+import sys
+import time
+from collections.abc import Iterable
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final
+
+from pricing.ids import Ids
+from service.errors import refusal
+from service.logs import RequestLog
+from service.metrics import Metrics
+from service.reply import REASONS, Headers
+from service.trace import REQUEST_ID, Trace, begin
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
+    from werkzeug.routing import Map
+
+OTHER: Final = "other"
+METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+
+logger = logging.getLogger(__name__)
+
+
+class Routes:
+    """Names for paths: as many as the application has, whatever clients ask for."""
+
+    def __init__(self, rules: "Map") -> None:
+        found = [rule.rule for rule in rules.iter_rules()]
+        self._whole = {rule for rule in found if "<" not in rule}
+        self._beginnings = sorted(rule.partition("<")[0] for rule in found if "<" in rule)
+
+    def of(self, path: str) -> str:
+        """The route of a path."""
+        if path in self._whole:
+            return path
+        return next((beginning for beginning in self._beginnings if path.startswith(beginning)), OTHER)
+
+
+class Observer:
+    """Wraps WSGI applications; made once, so that all answers of a process are told alike."""
+
+    def __init__(self, routes: Routes, metrics: Metrics, log: RequestLog | None, ids: Ids) -> None:
+        self._route_of = routes.of
+        self._metrics = metrics
+        self._log = log
+        self._ids = ids
+
+    def around(self, application: "WSGIApplication") -> "WSGIApplication":
+        """The same application, observed. What it raises is logged and answered 500."""
+        return partial(self._answer, application)
+
+    def unparsed(self, status: int) -> Headers:
+        """Count what was no request, and return the headers that its answer shall have."""
+        trace = Trace(self._ids.take()[0])
+        self._metrics.unparsed(status)
+        self._write(trace, status, {})
+        return ((REQUEST_ID, trace.request_id),)
+
+    def _answer(
+        self, application: "WSGIApplication", environ: "WSGIEnvironment", start_response: "StartResponse"
+    ) -> Iterable[bytes]:
+        begun = time.perf_counter()
+        trace = begin(environ, self._ids)
+        status = ""
+
+        def start(line: str, headers: list[tuple[str, str]], exc_info: Any = None, /) -> Any:  # noqa: ANN401 -- PEP 3333
+            nonlocal status
+            status = line[:3]
+            headers = [*headers, (REQUEST_ID, trace.request_id)]
+            return start_response(line, headers, exc_info) if exc_info else start_response(line, headers)
+
+        try:
+            answer = application(environ, start)
+        except Exception as error:  # noqa: BLE001 -- whatever it raises is told and costs one answer
+            reply = refusal(error, trace.request_id)
+            replacing = sys.exc_info() if status else None  # then this takes the place of what was said
+            start(REASONS[reply.status], list(reply.headers), replacing)
+            answer = [reply.body]
+        # an application that says none is answered 500 by the server, which will find out
+        self._tell(environ, trace, status or "500", time.perf_counter() - begun)
+        return answer
+
+    def _tell(self, environ: "WSGIEnvironment", trace: Trace, status: str, seconds: float) -> None:
+        route, method = self._route_of(environ["PATH_INFO"]), environ["REQUEST_METHOD"]
+        method = method if method in METHODS else OTHER
+        self._metrics.answered(route, method, status, trace.version, seconds)
+        facts = {"method": method, "route": route, "milliseconds": round(seconds * 1e3, 3)}
+        self._write(trace, int(status), facts)
+
+    def _write(self, trace: Trace, status: int, facts: dict[str, object]) -> None:
+        if self._log is None:
+            return
+        facts["request_id"], facts["key_id"] = trace.request_id, trace.key_id
+        if trace.version:
+            facts |= {"version": trace.version, "arm": trace.arm, "rows": trace.rows}
+        if trace.parent:
+            facts |= trace.parent._asdict()
+        try:
+            self._log.write(status, facts)
+        except OSError:  # nobody reads, or the disk is full
+            self._metrics.log_line_dropped()

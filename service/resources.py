@@ -1,0 +1,74 @@
+"""What a worker has of its own, made after the fork: its slot, its models, its counts, its journal, its log."""
+
+import atexit
+import logging
+from dataclasses import dataclass
+from typing import Self
+
+from pricing.journal import Journal
+from pricing.store import Store
+from service.books import Books, NotRecorded, Recorder
+from service.exposition import Exposition
+from service.logs import RequestLog
+from service.metrics import Files, Metrics
+from service.models import Models
+from service.settings import Settings
+from service.slots import RunFolder, Slot
+from service.watcher import Watcher
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Resources:
+    """Made once by the composition root, or by a test."""
+
+    models: Models
+    metrics: Metrics
+    exposition: Exposition
+    books: Books
+    log: RequestLog | None = None
+
+    @classmethod
+    def acquire(cls, settings: Settings) -> Self:
+        """Take a slot and begin to follow the deployment and to keep the journal. Never raises.
+
+        A worker without a slot answers all the same: promotions do not wait for it, and nothing of it is kept.
+        """
+        run, store = RunFolder(settings.run), Store(settings.artifacts)
+        slot = _claim(run)
+        metrics = _metrics(slot)
+        models = Models(store, metrics)
+        watcher = Watcher(models, slot)
+        watcher.start()
+        atexit.register(watcher.stop)
+        books = Books(_journal(settings, slot), metrics)
+        return cls(models, metrics, Exposition(run, store, models), books, RequestLog())
+
+
+def _claim(run: RunFolder) -> Slot | None:
+    try:
+        return run.claim()
+    except OSError as error:
+        told = f"no slot in {run.root}: {error.strerror}; promotions do not wait for this worker, nothing is recorded"
+        logger.error(told)  # noqa: TRY400 -- the sentence says it all
+        return None
+
+
+def _metrics(slot: Slot | None) -> Metrics:
+    try:
+        return Metrics(Files.of(*slot.metrics) if slot else None)
+    except OSError as error:
+        logger.error("the metrics of this worker are not kept: %s", error.strerror)  # noqa: TRY400 -- the same
+        return Metrics()
+
+
+def _journal(settings: Settings, slot: Slot | None) -> Recorder:
+    if slot is None:
+        return NotRecorded()
+    journal = Journal(
+        settings.journal, settings.instance, slot.number, settings.journal_segment_bytes, settings.journal_keep_days
+    )
+    journal.start()
+    atexit.register(journal.stop)
+    return journal

@@ -1,0 +1,60 @@
+"""What is known about one request, from its first header to its log line."""
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from pricing.ids import Ids
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import WSGIEnvironment
+
+ENVIRON_KEY: Final = "appraiser.trace"
+REQUEST_ID: Final = "X-Request-ID"
+SANE: Final = re.compile(r"[A-Za-z0-9._:/+=@-]{1,128}")
+# https://www.w3.org/TR/trace-context/#traceparent-header; later versions may say more behind what we know
+TRACEPARENT: Final = re.compile(
+    r"(?!ff)([0-9a-f]{2})-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-[0-9a-f]{2}(-.*)?"
+)
+
+
+class Parent(NamedTuple):
+    """Who asks, in a distributed trace."""
+
+    trace_id: str
+    span_id: str
+
+
+@dataclass(slots=True)
+class Trace:
+    """One request. Who answers it adds what it has chosen."""
+
+    request_id: str
+    parent: Parent | None = None
+    key_id: str | None = None
+    version: str = ""
+    arm: str = ""
+    rows: int = 0
+
+
+def begin(environ: "WSGIEnvironment", ids: Ids) -> Trace:
+    """Take the request's id if it is sane, and else make one; remember it in the environ."""
+    given = environ.get("HTTP_X_REQUEST_ID")
+    request_id = given if given and SANE.fullmatch(given) else ids.take()[0]
+    parent = environ.get("HTTP_TRACEPARENT")
+    trace = environ[ENVIRON_KEY] = Trace(request_id, parent_of(parent) if parent else None)
+    return trace
+
+
+def of(environ: "WSGIEnvironment") -> Trace:
+    """The request that an environ belongs to; without an observer around, nobody will ask for it."""
+    found: Trace | None = environ.get(ENVIRON_KEY)
+    return found or Trace("")
+
+
+def parent_of(traceparent: str) -> Parent | None:
+    """Parse the header `traceparent`; None for what is none."""
+    found = TRACEPARENT.fullmatch(traceparent)
+    if found is None or (found[1] == "00" and found[4] is not None):
+        return None
+    return Parent(found[2], found[3])
