@@ -22,7 +22,19 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, FiniteFloat, Validati
 from pricing.errors import DamagedJournalError, UnknownPredictionError
 from pricing.ids import moment
 from pricing.manifest import Sha256, Version
-from pricing.segments import PLAIN, VERSIONS, Segment, hold, lines, mend, path_of, retire, segments, sync_folder
+from pricing.segments import (
+    PLAIN,
+    VERSIONS,
+    Segment,
+    hold,
+    lines,
+    mend,
+    path_of,
+    retire,
+    segments,
+    sequence_of,
+    sync_folder,
+)
 
 SYNC_SECONDS: Final = 1.0
 RETIRE_SECONDS: Final = 3_600.0
@@ -275,7 +287,8 @@ class Journal:
         if handle is None:
             handle, end = self._begin(now), 0
         self._end, self._until = end, _end_of_day(self._begun)
-        self._sequence += _sequence_of(last or _last_line(own))
+        if last := last or _last_line(own):
+            self._sequence += sequence_of(last)
         return handle
 
     def _replace(self, now: float) -> None:
@@ -347,15 +360,6 @@ def _last_line(own: list[Segment]) -> bytes:
         if found:
             return found[0]
     return b""
-
-
-def _sequence_of(line: bytes) -> int:
-    if not line:
-        return 0
-    try:
-        return Record.parse(line).sequence
-    except DamagedJournalError as error:
-        raise OSError(None, str(error)) from error
 
 
 def _why(error: OSError) -> str:

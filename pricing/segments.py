@@ -2,6 +2,7 @@
 
 <root>/<instance>-<slot>-<time>.jsonl       written by the one process that holds its lock
 <root>/<instance>-<slot>-<time>.jsonl.zst   the same after rotation, whole; for a moment both are there
+<root>/.aside/                               what is being compressed
 <root>/.versions/<version>                  last touched when a segment was begun, or first named that version
 """
 
@@ -21,6 +22,7 @@ import zstandard
 PLAIN: Final = ".jsonl"
 COMPRESSED: Final = ".jsonl.zst"
 VERSIONS: Final = ".versions"
+ASIDE: Final = ".aside"  # a folder, so that no pattern of a reader meets what is half written
 TIME_FORMAT: Final = "%Y%m%dT%H%M%S.%fZ"
 BLOCK: Final = 1 << 16  # bytes read at once from the end of a segment: a batch of 100 houses
 DAY_SECONDS: Final = 86_400.0
@@ -110,10 +112,15 @@ def _is_whole(line: bytes) -> bool:
     if not line.endswith(b"}\n"):
         return False
     try:
-        orjson.loads(line)
-    except orjson.JSONDecodeError:
+        sequence_of(line)
+    except (orjson.JSONDecodeError, TypeError, KeyError):
         return False
     return True
+
+
+def sequence_of(line: bytes) -> int:
+    """The number of a record. Raises JSONDecodeError, TypeError or KeyError for what is none."""
+    return int(orjson.loads(line)["sequence"])
 
 
 def lines(path: Path) -> Iterator[bytes]:
@@ -146,7 +153,7 @@ def retire(root: Path, writer: str, keep_seconds: float, now: float) -> None:
     ages = {
         f"*{COMPRESSED}": keep_seconds,
         f"{VERSIONS}/v*": keep_seconds + DAY_SECONDS,  # touched when a segment is begun, which is a day's at most
-        f".*{COMPRESSED}": ORPHANED_SECONDS,  # left by a crash
+        f"{ASIDE}/*": ORPHANED_SECONDS,  # left by a crash
     }
     for pattern, age in ages.items():
         for path in root.glob(pattern):
@@ -172,9 +179,10 @@ def _compress(path: Path) -> None:
         if mend(handle)[0] == 0:
             path.unlink()
             return
-        aside, target = path.with_name(f".{path.name}.zst"), path.with_name(f"{path.name}.zst")
+        aside, target = path.parent / ASIDE / path.name, path.with_name(f"{path.name}.zst")
         if not target.exists():  # else killed before the last line of this function
             try:
+                aside.parent.mkdir(exist_ok=True)
                 _write_compressed(plain, aside)
                 os.utime(aside, ns=(status.st_atime_ns, status.st_mtime_ns))  # its age is that of its records
                 aside.replace(target)
