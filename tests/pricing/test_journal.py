@@ -97,6 +97,7 @@ def test_a_torn_tail_is_mended_wherever_it_was_cut(tmp_path: Path, garbage: byte
         write(tmp_path, "c")
 
         assert names(tmp_path) == [("a", 1), ("c", 2)]
+        assert segment.path.read_bytes().endswith(b"}\n")  # nothing is left behind it
 
 
 def test_of_two_with_the_same_name_each_has_a_file_of_its_own(tmp_path: Path) -> None:
@@ -179,6 +180,19 @@ def test_a_segment_of_yesterday_is_ended(tmp_path: Path) -> None:
     assert names(tmp_path) == [("a", 1), ("b", 2)]
 
 
+def test_a_segment_is_ended_at_midnight_while_its_writer_goes_on(tmp_path: Path) -> None:
+    journal = journal_of(tmp_path)
+    journal.append(CONTEXT, [entry("a")])
+    assert 0 < journal._until - time.time() <= DAY_SECONDS
+    assert journal._until % DAY_SECONDS == 0
+
+    journal._until = time.time()
+    journal.append(CONTEXT, [entry("b")])
+
+    assert len(segments(tmp_path)) == 2
+    assert names(tmp_path) == [("a", 1), ("b", 2)]
+
+
 def test_who_was_killed_between_two_steps_of_compressing_has_lost_and_doubled_nothing(tmp_path: Path) -> None:
     write(tmp_path, "a", "b")
     (segment,) = segments(tmp_path)
@@ -218,7 +232,9 @@ def test_others_compress_only_what_was_left_alone_and_is_held_by_nobody(tmp_path
 def test_what_is_too_old_is_removed_and_the_versions_that_it_named_a_day_later(tmp_path: Path) -> None:
     write(tmp_path, "a")
     (segment,) = segments(tmp_path)
-    written = segment.path.stat().st_mtime
+    written = segment.path.stat().st_mtime - 3_000.0  # as if nothing had come since
+    for path in (segment.path, tmp_path / ".versions" / "v1.0.0"):
+        os.utime(path, (written, written))
     retire(tmp_path, segment.writer, DAY_SECONDS, written)
     assert names(tmp_path) == [("a", 1)]  # compressed, and as old as before
 

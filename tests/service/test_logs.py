@@ -222,6 +222,22 @@ def test_a_stdout_that_takes_nothing_costs_no_answer(
     assert numbers["appraiser_log_lines_dropped_total"] == (3.0 if is_counted else 0.0)
 
 
+TAKES_ITS_NUMBER: Final = """
+import os, sys
+from service.logs import RequestLog
+assert os.open(sys.argv[1], os.O_CREAT | os.O_RDWR) == 1
+RequestLog().write(200, {})
+"""
+
+
+def test_without_a_stdout_no_line_goes_into_a_file_that_has_its_number(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", TAKES_ITS_NUMBER, str(tmp_path / "file")]
+
+    subprocess.run(["sh", "-c", '"$@" >&-', "sh", *command], cwd=ROOT, check=True)
+
+    assert (tmp_path / "file").read_bytes() == b""
+
+
 def test_a_part_of_a_line_is_a_line_lost() -> None:
     read, write = os.pipe()
     os.set_blocking(write, False)
