@@ -20,8 +20,9 @@ test: lint ## lint, check types, run every test
 test-reliability: $(VENV)/dev ## the tests that take longer, with their figures: load, kills, swaps, upgrades, retraining
 	@$(BIN)/python -m pytest -s tests/reliability
 
-bench: $(VENV)/dev ## what a training, a prediction, cache, journal, metrics and a start of the service cost
+bench: $(VENV)/dev ## what a training, a request, cache, journal, metrics and a start of the service cost
 	@$(BIN)/python -m benchmarks.model
+	@$(BIN)/python -m benchmarks.request
 	@$(BIN)/python -m benchmarks.cache
 	@$(BIN)/python -m benchmarks.observability
 	@test -e "$${APPRAISER_ARTIFACTS:-artifacts}/deployment.json" || $(BIN)/appraiser train
