@@ -5,7 +5,6 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 from urllib.parse import parse_qsl
 
-import numpy as np
 from pydantic import ValidationError
 
 from pricing.house import House, Matrix, decimal, to_matrix
@@ -112,13 +111,16 @@ class Answerer:
         prediction, outcome = run(chosen.model, matrix, options.confidence)
         took = Run(outcome, time.perf_counter() - begun)
         predicted_at = self._clock().isoformat(timespec="milliseconds")
-        outside = chosen.model.outside(matrix)
-        dollars = (column.tolist() for column in prediction[:3])
-        rows = list(zip(self._ids.take(len(houses)), *dollars, strict=True))
-        told = Told(chosen, houses, matrix, outside, bool(outside.any()), prediction, took, predicted_at, rows)
+        price, lower, upper = (column.tolist() for column in prediction[:3])
+        rows = list(zip(self._names(request.trace, len(houses)), price, lower, upper, strict=True))
+        told = Told(chosen, houses, matrix, chosen.model.outside(matrix), prediction, took, predicted_at, rows)
         answers = render(told)
         self._books.enter(told, request.trace)
         return answers, outcome
+
+    def _names(self, trace: Trace, count: int) -> list[str]:
+        """A prediction that is a request's only one has its name, so that its log line is found by it too."""
+        return [trace.request_id] if trace.is_ours and count == 1 else self._ids.take(count)
 
     def _choose(self, options: Options, request: Request, rows: int) -> Chosen:
         serving, trace = self._models.serving(), request.trace
@@ -188,10 +190,8 @@ def render(told: Told) -> list[dict[str, Any]]:
         }
         for name, price, lower, upper in told.rows
     ]
-    for row in np.flatnonzero(told.outside.any(axis=1)).tolist() if told.is_outside else ():
-        answers[row]["warnings"] = [
-            _warning(model, told.matrix, row, column) for column in np.flatnonzero(told.outside[row]).tolist()
-        ]
+    for row, column in told.outside:
+        answers[row].setdefault("warnings", []).append(_warning(model, told.matrix, row, column))
     return answers
 
 

@@ -1,8 +1,9 @@
 """What was told to a client, and the books that are kept on it: the journal and the metrics."""
 
+from collections import Counter
 from typing import NamedTuple, Protocol
 
-from pricing.house import House, Mask, Matrix
+from pricing.house import House, Matrix
 from pricing.journal import Arm, Context, Entry, Source
 from pricing.predictor import Prediction
 from service.metrics import Metrics, Run
@@ -24,10 +25,8 @@ class Told(NamedTuple):
     chosen: Chosen
     houses: list[House]
     matrix: Matrix
-    outside: Mask
-    """Of shape (n, 5): values that the model was not trained on."""
-    is_outside: bool
-    """Whether there are any."""
+    outside: list[tuple[int, int]]
+    """Row and column of each value that the model was not trained on."""
     prediction: Prediction
     run: Run
     predicted_at: str
@@ -70,5 +69,5 @@ class Books:
         kept = self._journal.append(context, entries)
         self._metrics.journaled(len(told.rows), kept=kept)
         self._metrics.predicted(model, arm, told.matrix, told.prediction, told.run)
-        if told.is_outside:
-            self._metrics.out_of_range(told.outside.sum(axis=0).tolist())
+        if told.outside:
+            self._metrics.out_of_range(Counter(column for _, column in told.outside))

@@ -43,9 +43,8 @@ class RequestLog:
 
 def _line(level: str, status: int, facts: EventDict) -> bytes:
     """What structlog's processors and renderer below would make of it; through them it takes 5 µs longer."""
-    now = datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
-    event = {"time": now, "level": level, "event": "request", "status": status, **facts}
-    return orjson.dumps(event, option=orjson.OPT_APPEND_NEWLINE)
+    event = {"time": datetime.now(UTC), "level": level, "event": "request", "status": status, **facts}
+    return orjson.dumps(event, option=orjson.OPT_APPEND_NEWLINE | orjson.OPT_UTC_Z)
 
 
 def _colored(level: str, status: int, facts: EventDict) -> bytes:

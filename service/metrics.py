@@ -6,7 +6,7 @@ text that a client has chosen.
 
 import threading
 from bisect import bisect_left
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final, Literal, NamedTuple
 
@@ -238,12 +238,11 @@ class Metrics:
         with self._lock:
             self._batch.observe(rows)
 
-    def out_of_range(self, counts: Iterable[int]) -> None:
-        """Warnings were given: how many for each feature, in the order of FEATURES."""
+    def out_of_range(self, counts: Mapping[int, int]) -> None:
+        """Warnings were given: how many, by the place of the feature in FEATURES."""
         with self._lock:
-            for feature, count in zip(FEATURES, counts, strict=True):
-                if count:
-                    self._outside.of(feature).add(count)
+            for column, count in counts.items():
+                self._outside.of(FEATURES[column]).add(count)
 
     def journaled(self, rows: int, *, kept: bool) -> None:
         """Predictions went to the journal, or were dropped."""

@@ -9,7 +9,7 @@ import numpy as np
 
 from pricing.deployment import Deployment, bucket_of
 from pricing.errors import AppraiserError, NothingDeployedError, UnknownVersionError
-from pricing.house import Mask, Matrix
+from pricing.house import Matrix
 from pricing.journal import Arm
 from pricing.manifest import Manifest
 from pricing.predictor import Predictor, load
@@ -43,17 +43,23 @@ class ServedModel:
     predictor: Predictor
     trained_from: Matrix
     trained_to: Matrix
+    _trained: tuple[tuple[float, float], ...]
 
-    def outside(self, houses: Matrix) -> Mask:
-        """Values of houses (n, 5) that are outside of what this version was trained on, of the same shape."""
-        return (houses < self.trained_from) | (houses > self.trained_to)
+    def outside(self, houses: Matrix) -> list[tuple[int, int]]:
+        """Row and column of each value of houses (n, 5) that is outside of what this version was trained on."""
+        if len(houses) == 1:  # numpy would take four times as long for one
+            pairs = enumerate(zip(houses[0].tolist(), self._trained, strict=True))
+            return [(0, column) for column, (value, (lowest, highest)) in pairs if not lowest <= value <= highest]
+        rows, columns = np.nonzero((houses < self.trained_from) | (houses > self.trained_to))
+        return list(zip(rows.tolist(), columns.tolist(), strict=True))
 
     @classmethod
     def of(cls, digest: str, manifest: Manifest, predictor: Predictor) -> "ServedModel":
         """Training ranges become float32 rows of shape (5,), as the houses that they are compared with."""
         lowest = np.array([feature.trained_from for feature in manifest.features], dtype=np.float32)
         highest = np.array([feature.trained_to for feature in manifest.features], dtype=np.float32)
-        return cls(digest, manifest, predictor, lowest, highest)
+        pairs = tuple(zip(lowest.tolist(), highest.tolist(), strict=True))
+        return cls(digest, manifest, predictor, lowest, highest, pairs)
 
 
 class Serving:

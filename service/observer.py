@@ -87,7 +87,7 @@ class Observer:
         route, method = self._route_of(environ["PATH_INFO"]), environ["REQUEST_METHOD"]
         method = method if method in METHODS else OTHER
         self._metrics.answered(route, method, status, trace.version, seconds)
-        facts = {"method": method, "route": route, "milliseconds": round(seconds * 1e3, 3)}
+        facts: dict[str, object] = {"method": method, "route": route, "milliseconds": round(seconds * 1e3, 3)}
         self._write(trace, int(status), facts)
 
     def _write(self, trace: Trace, status: int, facts: dict[str, object]) -> None:
@@ -95,7 +95,7 @@ class Observer:
             return
         facts["request_id"], facts["key_id"] = trace.request_id, trace.key_id
         if trace.version:
-            facts |= {"version": trace.version, "arm": trace.arm, "rows": trace.rows}
+            facts["version"], facts["arm"], facts["rows"] = trace.version, trace.arm, trace.rows
         if trace.parent:
             facts |= trace.parent._asdict()
         try:

@@ -31,6 +31,8 @@ class Trace:
 
     request_id: str
     parent: Parent | None = None
+    is_ours: bool = False
+    """Whether the id was made here, so that nobody else has it."""
     key_id: str | None = None
     version: str = ""
     arm: str = ""
@@ -40,9 +42,11 @@ class Trace:
 def begin(environ: "WSGIEnvironment", ids: Ids) -> Trace:
     """Take the request's id if it is sane, and else make one; remember it in the environ."""
     given = environ.get("HTTP_X_REQUEST_ID")
-    request_id = given if given and SANE.fullmatch(given) else ids.take()[0]
+    trace = Trace(given) if given and SANE.fullmatch(given) else Trace(ids.take()[0], is_ours=True)
     parent = environ.get("HTTP_TRACEPARENT")
-    trace = environ[ENVIRON_KEY] = Trace(request_id, parent_of(parent) if parent else None)
+    if parent:
+        trace.parent = parent_of(parent)
+    environ[ENVIRON_KEY] = trace
     return trace
 
 

@@ -140,3 +140,31 @@ def test_every_answer_has_the_id_once(published: Artifact, status: int, *, middl
     assert taken.headers.getlist("X-Request-ID") == ["mine"]
     (request_id,) = made.headers.getlist("X-Request-ID")
     assert OURS.fullmatch(request_id)
+
+
+def test_the_only_prediction_of_a_request_has_the_id_that_was_made_for_it(published: Artifact) -> None:
+    request_id, names = ids_of(published, prediction())
+
+    assert names == [request_id]
+
+
+def test_no_client_chooses_the_id_of_its_prediction(published: Artifact) -> None:
+    chosen = Ids().take()[0]
+
+    request_id, (name,) = ids_of(published, prediction(headers={"X-Request-ID": chosen}))
+
+    assert request_id == chosen
+    assert OURS.fullmatch(name)
+    assert name != chosen
+
+
+def test_predictions_of_a_batch_have_ids_of_their_own(published: Artifact) -> None:
+    request_id, names = ids_of(published, prediction(path="/predict/batch", json={"houses": [HOUSE, HOUSE]}))
+
+    assert len({request_id, *names}) == 3
+
+
+def ids_of(published: Artifact, request: dict[str, Any]) -> tuple[str, list[str]]:
+    answer = fake_app(published.manifest, ids=Ids()).test_client().open(**request)
+    content: dict[str, Any] = answer.get_json()
+    return answer.headers["X-Request-ID"], [found["prediction_id"] for found in content.get("predictions", [content])]
