@@ -9,14 +9,15 @@ from pydantic import ValidationError
 
 from pricing.house import House, Matrix, decimal, to_matrix
 from pricing.ids import Ids
+from pricing.journal import Entry
 from pricing.predictor import Prediction
-from service.books import Chosen, Told
+from service.books import Told
 from service.cache import Cache
 from service.contract import Choice, Houses, Options
 from service.errors import BodyTooLargeError, InvalidRequestError, NotJsonError, refusal
 from service.metrics import Outcome, Run
-from service.models import ServedModel
-from service.reply import Headers, Reply, json_reply
+from service.models import Chosen, ServedModel
+from service.reply import JSON_TYPE, Headers, Reply, json_reply
 from service.resources import Resources
 from service.trace import Trace
 
@@ -30,6 +31,8 @@ ChoiceT = TypeVar("ChoiceT", bound=Choice)
 DEFAULT_OPTIONS: Final = Options()
 BODY: Final = "body"
 QUERY: Final = "query"
+# A request without a content type was taken for JSON by the original, and still is.
+PLAIN_JSON: Final = frozenset({JSON_TYPE, ""})
 # What an answer says about the cache; nothing when it is off.
 HEADERS: "Final[Mapping[Outcome, Headers]]" = {"hit": (("X-Cache", "hit"),), "miss": (("X-Cache", "miss"),), "off": ()}
 
@@ -111,9 +114,10 @@ class Answerer:
         prediction, outcome = run(chosen.model, matrix, options.confidence)
         took = Run(outcome, time.perf_counter() - begun)
         predicted_at = self._clock().isoformat(timespec="milliseconds")
-        price, lower, upper = (column.tolist() for column in prediction[:3])
-        rows = list(zip(self._names(request.trace, len(houses)), price, lower, upper, strict=True))
-        told = Told(chosen, houses, matrix, chosen.model.outside(matrix), prediction, took, predicted_at, rows)
+        names, values = self._names(request.trace, len(houses)), [house.__dict__ for house in houses]
+        price, lower, upper = prediction.price.tolist(), prediction.lower.tolist(), prediction.upper.tolist()
+        entries = list(map(Entry._make, zip(names, values, price, lower, upper, strict=True)))
+        told = Told(chosen, entries, matrix, chosen.model.outside(matrix), prediction, took, predicted_at)
         answers = render(told)
         self._books.enter(told, request.trace)
         return answers, outcome
@@ -123,19 +127,15 @@ class Answerer:
         return [trace.request_id] if trace.is_ours and count == 1 else self._ids.take(count)
 
     def _choose(self, options: Options, request: Request, rows: int) -> Chosen:
-        serving, trace = self._models.serving(), request.trace
-        model = serving.choose(options.model_version, request.client)
-        trace.version, trace.rows = model.manifest.version, rows
-        trace.arm = arm = serving.arm(options.model_version, model)
-        return Chosen(model, arm, serving.deployment.generation)
+        chosen, trace = self._models.serving().choose(options.model_version, request.client), request.trace
+        trace.version, trace.arm, trace.rows = chosen.model.manifest.version, chosen.arm, rows
+        return chosen
 
     def _check_framing(self, request: Request) -> None:
         if len(request.body) > self.max_body_bytes:
             msg = f"The body is too large: at most {self.max_body_bytes:,} bytes are accepted."
             raise BodyTooLargeError(msg)
-        # a request without a content type was taken for JSON by the original, and still is
-        media_type = request.content_type.partition(";")[0].strip().lower()
-        if media_type and media_type != "application/json" and not _is_json_suffix(media_type):
+        if request.content_type not in PLAIN_JSON and not _is_json(request.content_type):
             msg = "The body must be JSON, sent with the header Content-Type: application/json."
             raise NotJsonError(msg)
 
@@ -188,7 +188,7 @@ def render(told: Told) -> list[dict[str, Any]]:
             "confidence_level": level,
             "prediction_id": name,
         }
-        for name, price, lower, upper in told.rows
+        for name, _, price, lower, upper in told.entries
     ]
     for row, column in told.outside:
         answers[row].setdefault("warnings", []).append(_warning(model, told.matrix, row, column))
@@ -207,5 +207,6 @@ def _warning(model: ServedModel, houses: Matrix, row: int, column: int) -> dict[
     }
 
 
-def _is_json_suffix(media_type: str) -> bool:
-    return media_type.startswith("application/") and media_type.endswith("+json")
+def _is_json(content_type: str) -> bool:
+    media_type = content_type.partition(";")[0].strip().lower()
+    return media_type in PLAIN_JSON or (media_type.startswith("application/") and media_type.endswith("+json"))

@@ -130,7 +130,7 @@ def model_views(models: Models) -> Blueprint:
     def info() -> Response:
         asked = parse_query(Choice, request.query_string.decode("latin-1")).model_version
         serving = models.serving()
-        return _json(describe(serving.choose(asked or CHAMPION, b""), serving.deployment.generation))
+        return _json(describe(serving.choose(asked or CHAMPION, b"").model, serving.deployment.generation))
 
     return views
 

@@ -3,35 +3,26 @@
 from collections import Counter
 from typing import NamedTuple, Protocol
 
-from pricing.house import House, Matrix
-from pricing.journal import Arm, Context, Entry, Source
+from pricing.house import Matrix
+from pricing.journal import Context, Entry, Source
 from pricing.predictor import Prediction
 from service.metrics import Metrics, Run
-from service.models import ServedModel
+from service.models import Chosen
 from service.trace import Trace
-
-
-class Chosen(NamedTuple):
-    """Who answers a request."""
-
-    model: ServedModel
-    arm: Arm
-    generation: int
 
 
 class Told(NamedTuple):
     """All that is known about the predictions of one request. Rows belong together by their place."""
 
     chosen: Chosen
-    houses: list[House]
+    entries: list[Entry]
+    """With prices and bounds that are not rounded."""
     matrix: Matrix
     outside: list[tuple[int, int]]
     """Row and column of each value that the model was not trained on."""
     prediction: Prediction
     run: Run
     predicted_at: str
-    rows: list[tuple[str, float, float, float]]
-    """Its prediction_id, price and bounds, not rounded."""
 
 
 class Recorder(Protocol):
@@ -62,12 +53,8 @@ class Books:
         level, hit = told.prediction.confidence_level, told.run.cache == "hit"
         source = Source(generation, model.manifest.version, arm, model.digest, level, hit)
         context = Context(source, told.predicted_at, trace.request_id, trace.key_id)
-        entries = [
-            Entry(name, house.__dict__, price, lower, upper)
-            for house, (name, price, lower, upper) in zip(told.houses, told.rows, strict=True)
-        ]
-        kept = self._journal.append(context, entries)
-        self._metrics.journaled(len(told.rows), kept=kept)
+        kept = self._journal.append(context, told.entries)
+        self._metrics.journaled(len(told.entries), kept=kept)
         self._metrics.predicted(model, arm, told.matrix, told.prediction, told.run)
         if told.outside:
             self._metrics.out_of_range(Counter(column for _, column in told.outside))

@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 
@@ -62,6 +62,15 @@ class ServedModel:
         return cls(digest, manifest, predictor, lowest, highest, pairs)
 
 
+class Chosen(NamedTuple):
+    """Who answers a request."""
+
+    model: ServedModel
+    arm: Arm
+    """Of a split; none if the client asked for the version."""
+    generation: int
+
+
 class Serving:
     """A deployment in memory: its models, and who gets which. Never changed, only replaced as a whole."""
 
@@ -69,24 +78,22 @@ class Serving:
         self.deployment = deployment
         self.models = models
         self.champion = models[deployment.champion]
-        self._buckets = [models[version] for version in deployment.buckets()] if deployment.split else None
+        generation = deployment.generation
+        self._unasked = Chosen(self.champion, "champion", generation)
+        self._asked = {version: Chosen(model, "requested", generation) for version, model in models.items()}
+        self._asked[CHAMPION] = self._asked[deployment.champion]
+        arms = {version: Chosen(models[version], "challenger", generation) for version in deployment.split}
+        arms[deployment.champion] = self._unasked
+        self._buckets = [arms[version] for version in deployment.buckets()] if deployment.split else None
 
-    def arm(self, asked: str | None, model: ServedModel) -> Arm:
-        """The arm of a split that an answer of this version belongs to: none if its client asked for the version."""
-        if asked is not None:
-            return "requested"
-        return "champion" if model is self.champion else "challenger"
-
-    def choose(self, version: str | None, client: bytes) -> ServedModel:
+    def choose(self, version: str | None, client: bytes) -> Chosen:
         """Return the version that was asked for, or else that of the client's arm. Raises NotInServiceError."""
         if version is None:
             if self._buckets is None or self.deployment.split_since is None:
-                return self.champion
+                return self._unasked
             return self._buckets[bucket_of(client, self.deployment.split_since)]
-        if version == CHAMPION:
-            return self.champion
         try:
-            return self.models[version]
+            return self._asked[version]
         except KeyError:
             msg = f"This version is not in service; in service are {', '.join(self.models)} (/models has more)."
             raise NotInServiceError(msg) from None

@@ -88,12 +88,12 @@ def test_a_version_that_is_held_already_is_not_loaded_again(four: Store, models:
 
 
 def test_a_request_that_took_its_model_keeps_it_over_a_swap(four: Store, models: Models) -> None:
-    taken = models.serving().choose(None, b"")
+    taken = models.serving().choose(None, b"").model
     four.deploy("v1.1.0")
     models.follow()
 
     assert taken.manifest.version == "v1.0.0"
-    assert models.serving().choose(None, b"").manifest.version == "v1.1.0"
+    assert models.serving().choose(None, b"").model.manifest.version == "v1.1.0"
 
 
 def test_what_is_not_named_any_more_leaves_memory(four: Store, models: Models) -> None:
@@ -186,7 +186,7 @@ def test_a_worker_that_boots_on_a_damaged_arm_gives_everybody_the_champion(four:
 
     booted.follow()
 
-    chosen = {booted.serving().choose(None, b"%d" % client).manifest.version for client in range(100)}
+    chosen = {booted.serving().choose(None, b"%d" % client).model.manifest.version for client in range(100)}
     assert (chosen, booted.generation) == ({"v1.0.0"}, 0)
 
 
