@@ -4,7 +4,7 @@ import platform
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from typing import Final
 
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
@@ -33,7 +33,7 @@ class Exposition(Collector):
         self._run = run
         self._store = store
         self._models = models
-        self._build = {name: version(name) for name in LIBRARIES}
+        self._build = {name: _version(name) for name in LIBRARIES}
 
     def text(self) -> Reply:
         """Everything, in the text format of Prometheus."""
@@ -168,3 +168,11 @@ def quantile(bounds: list[tuple[float, float]], share: float) -> float:
             return lower if upper == float("inf") else lower + (upper - lower) * (rank - below) / (count - below)
         lower, below = upper, count
     return lower
+
+
+def _version(name: str) -> str:
+    """Of what is installed; the service may also run from its folder alone."""
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return ""

@@ -13,7 +13,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from pricing.store import Artifact, Store
 from service.app import create_app
 from service.books import Books
-from service.exposition import Exposition, quantile
+from service.exposition import Exposition, _version, quantile
 from service.metrics import Files, Metrics
 from service.models import Models
 from service.resources import Resources
@@ -305,3 +305,8 @@ def test_whichever_worker_is_asked_the_counts_are_the_same(server: GunicornProce
         return all(answered_by(server, slot) > began[slot] + 2 for slot in (0, 1))
 
     wait_until(both_have_answered)
+
+
+def test_what_runs_from_its_folder_without_being_installed_has_no_version() -> None:
+    assert _version("a-distribution-that-nobody-installs") == ""
+    assert _version("prometheus-client")
