@@ -8,14 +8,14 @@ of requests nor anything else that stands around an answer. Then a scrape.
 
 import tempfile
 import time
-from io import BytesIO
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import orjson
 from werkzeug.routing import Map, Rule
 
+from benchmarks.request import microseconds
 from pricing.ids import Ids
 from pricing.journal import Context, Entry, Journal
 from pricing.store import Store
@@ -112,11 +112,11 @@ def report(  # noqa: PLR0913, PLR0917 -- the parts
     }
     bodies = [orjson.dumps(EXAMPLE_HOUSE | {"square_feet": 500 + number}) for number in range(REQUESTS)]
     for found in made.values():
-        microseconds(found, bodies)  # warm
+        microseconds(found, "/predict", bodies)  # warm
     times = {name: np.empty(ROUNDS) for name in made}
     for number in range(ROUNDS):
         for name, found in made.items():
-            times[name][number] = microseconds(found, bodies)
+            times[name][number] = microseconds(found, "/predict", bodies)
     print(f"{ROUNDS} rounds of {REQUESTS:,} houses, microseconds a request; difference to all three (tenths 1 and 9)")
     for name, took in times.items():
         low, middle, high = np.quantile(times["with all three"] - took, [0.1, 0.5, 0.9])
@@ -137,28 +137,6 @@ def application(resources: Resources, *, observed: bool = True) -> "WSGIApplicat
 def not_reached(_environ: object, _start: object) -> list[bytes]:
     """All requests are predictions."""
     raise NotImplementedError
-
-
-def microseconds(found: "WSGIApplication", bodies: list[bytes]) -> float:
-    """The mean of one round."""
-    begun = time.perf_counter()
-    for body in bodies:
-        environ = {
-            "REQUEST_METHOD": "POST",
-            "PATH_INFO": "/predict",
-            "QUERY_STRING": "",
-            "CONTENT_TYPE": "application/json",
-            "CONTENT_LENGTH": str(len(body)),
-            "wsgi.input": BytesIO(body),
-        }
-        found(environ, expect_200)
-    return (time.perf_counter() - begun) / len(bodies) * 1e6
-
-
-def expect_200(line: str, *_: object) -> Any:  # noqa: ANN401 -- PEP 3333
-    """Else something cheaper, or dearer, than an answer would be timed."""
-    if line != "200 OK":
-        raise AssertionError(line)
 
 
 def scrape(run: RunFolder, store: Store, models: Models) -> None:
