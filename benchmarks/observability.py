@@ -15,7 +15,7 @@ import numpy as np
 import orjson
 from werkzeug.routing import Map, Rule
 
-from benchmarks.request import microseconds
+from benchmarks.request import REQUESTS, ROUNDS, in_turn
 from pricing.ids import Ids
 from pricing.journal import Context, Entry, Journal
 from pricing.store import Store
@@ -37,8 +37,6 @@ from train.training import Plan, train
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIApplication
 
-REQUESTS = 2_000
-ROUNDS = 25
 VERSIONS = 10
 MAX_BODY_BYTES = 1_048_576
 
@@ -111,12 +109,7 @@ def report(  # noqa: PLR0913, PLR0917 -- the parts
         "without the journal": application(parts(metrics, nowhere, log)),
     }
     bodies = [orjson.dumps(EXAMPLE_HOUSE | {"square_feet": 500 + number}) for number in range(REQUESTS)]
-    for found in made.values():
-        microseconds(found, "/predict", bodies)  # warm
-    times = {name: np.empty(ROUNDS) for name in made}
-    for number in range(ROUNDS):
-        for name, found in made.items():
-            times[name][number] = microseconds(found, "/predict", bodies)
+    times = in_turn(made, bodies)
     print(f"{ROUNDS} rounds of {REQUESTS:,} houses, microseconds a request; difference to all three (tenths 1 and 9)")
     for name, took in times.items():
         low, middle, high = np.quantile(times["with all three"] - took, [0.1, 0.5, 0.9])

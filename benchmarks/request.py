@@ -94,12 +94,7 @@ def empty_view() -> "WSGIApplication":
 def report_single(applications: "dict[str, WSGIApplication]") -> None:
     """Print what each takes, and how the prediction stands to the limits."""
     bodies = [orjson.dumps(house(number)) for number in range(REQUESTS)]
-    for found in applications.values():
-        microseconds(found, "/predict", bodies)  # warm
-    times = {name: np.empty(ROUNDS) for name in applications}
-    for number in range(ROUNDS):
-        for name, found in applications.items():
-            times[name][number] = microseconds(found, "/predict", bodies)
+    times = in_turn(applications, bodies)
     print(f"{ROUNDS} rounds of {REQUESTS:,} requests, microseconds a request: median (tenths 1 and 9)")
     for name, took in times.items():
         print(f"{name:42} {told(took)}")
@@ -138,6 +133,19 @@ def profile(ours: "WSGIApplication") -> None:
     profiler = cProfile.Profile()
     profiler.runcall(microseconds, ours, "/predict", bodies)
     pstats.Stats(profiler).strip_dirs().sort_stats("tottime").print_stats(40)
+
+
+def in_turn(
+    applications: "dict[str, WSGIApplication]", bodies: list[bytes]
+) -> "dict[str, np.ndarray[Any, np.dtype[np.float64]]]":
+    """Microseconds a request, for each round: all of them are warmed, and then take turns."""
+    for found in applications.values():
+        microseconds(found, "/predict", bodies)
+    times = {name: np.empty(ROUNDS) for name in applications}
+    for number in range(ROUNDS):
+        for name, found in applications.items():
+            times[name][number] = microseconds(found, "/predict", bodies)
+    return times
 
 
 def microseconds(found: "WSGIApplication", path: str, bodies: list[bytes]) -> float:

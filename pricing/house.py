@@ -11,7 +11,6 @@ from pydantic import BaseModel, ConfigDict, Field
 
 Column: TypeAlias = NDArray[np.float64]
 Matrix: TypeAlias = NDArray[np.float32]
-Mask: TypeAlias = NDArray[np.bool_]
 
 
 def _feature(unit: str, description: str, example: float, **bounds: float) -> Any:  # noqa: ANN401 -- as Field itself

@@ -67,7 +67,7 @@ class Chosen(NamedTuple):
 
     model: ServedModel
     arm: Arm
-    """Of a split; none if the client asked for the version."""
+    """Of a split; `requested` if the client named the version."""
     generation: int
 
 
