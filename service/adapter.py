@@ -1,14 +1,15 @@
-"""From ASGI to WSGI and back: a WSGI application run inline on the event loop.
+"""From a parsed request to WSGI and back: what a WSGI application sees of a request, and what leaves of its answer.
 
-The whole request is read first and the whole answer is sent at once. Nothing is handed to a thread: a prediction takes
-microseconds, handing it over takes longer.
+The whole request is read first and the whole answer is written at once. Nothing is handed to a thread: a prediction
+takes microseconds, handing it over takes longer.
 """
 
 from __future__ import annotations
 
 import io
+import re
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 from urllib.parse import unquote_to_bytes
 
 from service.errors import FAILED
@@ -16,80 +17,83 @@ from service.reply import json_reply
 
 if TYPE_CHECKING:
     import logging
-    from collections.abc import Awaitable, Callable, Mapping
+    from collections.abc import Callable, Mapping
     from wsgiref.types import WSGIApplication, WSGIEnvironment
 
     from _typeshed import OptExcInfo
 
-    Message = dict[str, Any]
-    Receive = Callable[[], Awaitable[Message]]
-    Send = Callable[[Message], Awaitable[None]]
-    AsgiApplication = Callable[[Message, Receive, Send], Awaitable[None]]
+Address = tuple[str, int]
+NOBODY: Final = ("", "")
+NOT_MODIFIED: Final = 304
+NO_CONTENT: Final = 204
+# Of RFC 9110: names are tokens, values have no controls. What an application copies from a request into a header could
+# otherwise end the header, or the answer.
+TOKEN: Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
+VALUE: Final = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
+THE_SERVERS: Final = frozenset({"connection", "transfer-encoding", "keep-alive", "upgrade", "trailer"})
+"""Headers between neighbors on the way, which PEP 3333 leaves to the server."""
 
 
-NOT_MODIFIED = 304
+class ParsedRequest(Protocol):
+    """What is read of gunicorn's `CallbackRequest`."""
+
+    method: str
+    raw_path: bytes
+    query: str
+    version: tuple[int, int]
+    scheme: str
+    headers_bytes: list[tuple[bytes, bytes]]
+    """With names in lower case."""
+
+
+class Answer(NamedTuple):
+    """A whole answer; `lines` are its headers as they are sent."""
+
+    status: int
+    headers: list[tuple[str, str]]
+    lines: bytes
+    body: bytes
+    is_dated: bool
+    """Whether the application says the date, as Flask does of a file."""
 
 
 class WsgiAdapter:
-    """An ASGI application that answers with a WSGI one."""
+    """Runs WSGI applications, which may do what they like: there is always an answer."""
 
     def __init__(
         self,
         application: WSGIApplication,
-        base: Mapping[str, object],
         log: logging.Logger,
         around: Callable[[WSGIApplication], WSGIApplication] = lambda application: application,
     ) -> None:
-        """Take the environ keys that all requests share (`wsgi.errors`, ...) and the log for failures.
-
-        `around` wraps what answers in the application's place, as the application is wrapped itself.
-        """
-        self._application = application
-        self._base = base
+        """Take the log for failures, and what wraps the application, to wrap what answers in its place."""
+        self.application: Final = application
         self._log = log
         self._around = around
 
-    async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
-        """Answer one request. An application that raises is logged and answered 500; the next request is served.
+    def refusing(self, status: int, detail: str) -> WSGIApplication:
+        """Return an application that answers with an error."""
+        return self._around(lambda _, start: json_reply(status, {"detail": detail}).send(start))
 
-        :raise ValueError: for a scope other than http and lifespan.
-        """
-        if scope["type"] != "http":
-            await _lifespan(scope, receive, send)
-            return
-        body = await _read_body(receive)
-        if body is not None:
-            await self._answer(self._application, scope, body, send)
-
-    def refusing(self, status: int, detail: str) -> AsgiApplication:
-        """An ASGI application that answers with an error, without having read the request."""
-        application = self._around(lambda _, start: json_reply(status, {"detail": detail}).send(start))
-
-        async def refuse(scope: Message, _receive: Receive, send: Send) -> None:
-            await self._answer(application, scope, b"", send)
-
-        return refuse
-
-    async def _answer(self, application: WSGIApplication, scope: Message, body: bytes, send: Send) -> None:
+    def answer(self, application: WSGIApplication, environ: WSGIEnvironment) -> Answer:
+        """Answer one request. An application that raises is logged and answered 500; the next request is served."""
         try:
-            start, content = self._run(application, environ_of(scope, body, self._base))
-            await send(start)  # inside the try: here the server refuses what would break the framing (a CR in a value)
+            return _run(application, environ)
         except Exception:  # noqa: BLE001 -- whatever the application raises costs one answer, not the worker
             self._log.exception("the application failed")
-            start, content = _json_answer(500, FAILED)
-            await send(start)
-        await _send_body(scope, content, send)
+            return _run(lambda _, start: json_reply(500, {"detail": FAILED}).send(start), environ)
 
-    def _run(self, application: WSGIApplication, environ: WSGIEnvironment) -> tuple[Message, bytes]:
-        response = _Response()
-        iterable = application(environ, response.start)
-        try:
-            response.chunks.extend(iterable)
-        finally:
-            close = getattr(iterable, "close", None)
-            if close is not None:
-                close()
-        return response.finish(environ["REQUEST_METHOD"])
+
+def _run(application: WSGIApplication, environ: WSGIEnvironment) -> Answer:
+    response = _Response()
+    iterable = application(environ, response.start)
+    try:
+        response.chunks.extend(iterable)
+    finally:
+        close = getattr(iterable, "close", None)
+        if close is not None:
+            close()
+    return response.finish(environ["REQUEST_METHOD"])
 
 
 class _Response:
@@ -115,44 +119,83 @@ class _Response:
         self.status, self.headers = status, headers
         return self.chunks.append
 
-    def finish(self, method: str) -> tuple[Message, bytes]:
-        """Return the ASGI start message and the body. The answer is whole, so it always says its length."""
+    def finish(self, method: str) -> Answer:
+        """Return the answer as it is sent. It is whole, so it always says its length."""
         if not self.status:
             message = "the application returned without calling start_response"
             raise RuntimeError(message)
-        content = b"".join(self.chunks)
-        status = int(self.status[:3])
-        headers = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in self.headers]
+        status, headers, body = int(self.status[:3]), self.headers, b"".join(self.chunks)
+        named = {_lower(name): value for name, value in headers}
+        length = named.get("content-length")
+        if status == NO_CONTENT:
+            headers, body = [header for header in headers if _lower(header[0]) != "content-length"], b""
+        elif body:
+            if length is None:
+                headers = [*headers, ("Content-Length", str(len(body)))]
+            elif length != str(len(body)):
+                message = f"expected a Content-Length of {len(body)}, got {length!r}"
+                raise ValueError(message)
+            if method == "HEAD" or status == NOT_MODIFIED:
+                body = b""
         # To HEAD and in a 304 the length is that of a body which is not there: only the application can know it.
-        if (content or (method != "HEAD" and status != NOT_MODIFIED)) and not _has_length(headers):
-            headers.append((b"Content-Length", b"%d" % len(content)))
-        return {"type": "http.response.start", "status": status, "headers": headers}, content
+        elif length is None and method != "HEAD" and status != NOT_MODIFIED:
+            headers = [*headers, ("Content-Length", "0")]
+        return Answer(status, headers, _lines(headers), body, "date" in named)
 
 
-def _has_length(headers: list[tuple[bytes, bytes]]) -> bool:
-    return any(name.lower() == b"content-length" for name, _ in headers)
+@lru_cache(maxsize=256)  # an application has a few
+def _lower(name: str) -> str:
+    """The name of a header, as it is compared. Raises ValueError for one that may not be sent."""
+    lower = name.lower()
+    if not TOKEN.fullmatch(name) or lower in THE_SERVERS:
+        message = f"this header is not the application's to send: {name!r}"
+        raise ValueError(message)
+    return lower
 
 
-def environ_of(scope: Message, body: bytes, base: Mapping[str, object]) -> WSGIEnvironment:
-    """Return the PEP 3333 environ of an ASGI http scope and its body: every string holds bytes, as latin-1."""
-    server, client = scope["server"] or ("", ""), scope["client"] or ("", "")
-    script_name, path_info = _split_path(scope["raw_path"], scope["root_path"])
-    environ = {
+def _lines(headers: list[tuple[str, str]]) -> bytes:
+    for name, value in headers:
+        if not (value.isascii() and value.isprintable()) and not VALUE.fullmatch(value):
+            message = f"the value of the header {name} may not be sent"  # nor be logged: it may be secret
+            raise ValueError(message)
+    return "".join([f"{name}: {value}\r\n" for name, value in headers]).encode("latin-1")
+
+
+def shared_by(
+    base: Mapping[str, object], server: Address | None, client: Address | None, root_path: str
+) -> WSGIEnvironment:
+    """Return what is the same for all requests of a connection: `base`, which all connections share, and addresses.
+
+    A UNIX socket has none. SCRIPT_NAME is the root path, for the paths that are below it.
+    """
+    (host, port), (remote_host, remote_port) = server or NOBODY, client or NOBODY
+    return {
         **base,
-        "REQUEST_METHOD": scope["method"],
-        "SCRIPT_NAME": script_name,
-        "PATH_INFO": path_info,
-        "QUERY_STRING": scope["query_string"].decode("latin-1"),
-        "SERVER_NAME": server[0],
-        "SERVER_PORT": str(server[1]),
-        "SERVER_PROTOCOL": "HTTP/" + scope["http_version"],
-        "REMOTE_ADDR": client[0],
-        "REMOTE_PORT": str(client[1]),
-        "wsgi.url_scheme": scope["scheme"],
-        "wsgi.input": io.BytesIO(body),
+        "SCRIPT_NAME": root_path.encode().decode("latin-1").rstrip("/"),
+        "SERVER_NAME": host,
+        "SERVER_PORT": str(port),
+        "REMOTE_ADDR": remote_host,
+        "REMOTE_PORT": str(remote_port),
     }
-    for name, value in scope["headers"]:
-        key, text = _environ_key(name), value.decode("latin-1")
+
+
+def environ_of(request: ParsedRequest, body: bytes, shared: WSGIEnvironment) -> WSGIEnvironment:
+    """Return the PEP 3333 environ of a request and its body: every string holds bytes, as latin-1."""
+    environ = shared.copy()
+    path = _path(request.raw_path)
+    root = environ["SCRIPT_NAME"]
+    if root and (path + "/").startswith(root + "/"):
+        path = path[len(root) :]
+    elif root:
+        environ["SCRIPT_NAME"] = ""
+    environ["REQUEST_METHOD"] = request.method
+    environ["PATH_INFO"] = path
+    environ["QUERY_STRING"] = request.query
+    environ["SERVER_PROTOCOL"] = "HTTP/1.1" if request.version == (1, 1) else "HTTP/{}.{}".format(*request.version)
+    environ["wsgi.url_scheme"] = request.scheme
+    environ["wsgi.input"] = io.BytesIO(body)
+    for name, value in request.headers_bytes:
+        key, text = environ_key(name), value.decode("latin-1")
         if key in environ:
             text = environ[key] + ("; " if key == "HTTP_COOKIE" else ", ") + text
         environ[key] = text
@@ -163,52 +206,14 @@ def environ_of(scope: Message, body: bytes, base: Mapping[str, object]) -> WSGIE
 
 
 @lru_cache(maxsize=256)  # clients choose the names, so the cache is bounded
-def _environ_key(name: bytes) -> str:
+def environ_key(name: bytes) -> str:
+    """Return what PEP 3333 calls a header of this name."""
     key = name.decode("latin-1").upper().replace("-", "_")
     return key if key in {"CONTENT_TYPE", "CONTENT_LENGTH"} else "HTTP_" + key
 
 
-def _split_path(raw_path: bytes, root_path: str) -> tuple[str, str]:
-    """Return SCRIPT_NAME and PATH_INFO, from the bytes as received: the scope's `path` has lost what is not UTF-8."""
-    if not raw_path.startswith(b"/") and b"://" in raw_path:  # the request line of a proxy's client: http://host/path
-        raw_path = b"/" + raw_path.partition(b"://")[2].partition(b"/")[2]
-    if b"%" in raw_path:
-        raw_path = unquote_to_bytes(raw_path)
-    path = raw_path.decode("latin-1")
-    root = root_path.encode().decode("latin-1").rstrip("/")
-    if root and (path + "/").startswith(root + "/"):
-        return root, path[len(root) :]
-    return "", path
-
-
-async def _read_body(receive: Receive) -> bytes | None:
-    """Return the whole body, or None when the client has gone before its end."""
-    chunks = []
-    while True:
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            return None
-        chunks.append(message.get("body", b""))
-        if not message.get("more_body"):
-            return b"".join(chunks)
-
-
-async def _lifespan(scope: Message, receive: Receive, send: Send) -> None:
-    """Agree to start and to stop: a WSGI application has nothing to do for either."""
-    if scope["type"] != "lifespan":
-        message = f"expected a scope of type http or lifespan, got {scope['type']}"
-        raise ValueError(message)
-    for event in ("startup", "shutdown"):
-        await receive()
-        await send({"type": f"lifespan.{event}.complete"})
-
-
-def _json_answer(status: int, detail: str) -> tuple[Message, bytes]:
-    """Return the ASGI start message and the body of an error, as all our errors are: `{"detail": "one sentence"}`."""
-    reply = json_reply(status, {"detail": detail})
-    headers = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in reply.headers]
-    return {"type": "http.response.start", "status": reply.status, "headers": headers}, reply.body
-
-
-async def _send_body(scope: Message, content: bytes, send: Send) -> None:
-    await send({"type": "http.response.body", "body": content if scope["method"] != "HEAD" else b""})
+def _path(raw: bytes) -> str:
+    """Return the path from the bytes as received, since gunicorn's `path` has lost what is not UTF-8."""
+    if not raw.startswith(b"/") and b"://" in raw:  # the request line of a proxy's client: http://host/path
+        raw = b"/" + raw.partition(b"://")[2].partition(b"/")[2]
+    return (unquote_to_bytes(raw) if b"%" in raw else raw).decode("latin-1")

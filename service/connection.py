@@ -1,28 +1,43 @@
 """One connection of the worker: what it waits for, until when, and what happens then.
 
-It changes gunicorn's asgi protocol in four ways: at any time there is one deadline, the application is started when the
-request is whole and not with its header, a body has a limit, and whoever is refused gets to read why.
+Parsing what is not ordinary, and refusing what is no HTTP, are gunicorn's asgi protocol. The rest is here: there is one
+deadline at any time, a body has a limit, whoever is refused gets to read why, and a request that is whole is answered
+where it stands, without the task, the future and the messages that an asynchronous application would need.
 """
 
 from __future__ import annotations
 
-import asyncio
 import enum
 import math
 import socket
 import struct
+import time
 from typing import TYPE_CHECKING, Any
 
-from gunicorn.asgi.protocol import ASGIProtocol
+from gunicorn.asgi.protocol import (
+    ASGIProtocol,
+    ASGIResponseInfo,
+    _get_cached_date_header,
+    _get_cached_status_line,
+    _RequestTime,
+)
 
+from service.adapter import environ_of, shared_by
 from service.limits import TICK_SECONDS
+from service.ordinary import ordinary
 
 if TYPE_CHECKING:
+    import asyncio
+    from wsgiref.types import WSGIApplication, WSGIEnvironment
+
+    from service.adapter import Address, Answer
     from service.reply import Headers
     from service.worker import AppraiserWorker
 
 # For SO_LINGER: else the kernel keeps megabytes of an answer for minutes after the socket of its client is closed.
 RESET_ON_CLOSE = struct.pack("ii", 1, 0)
+# From here on, bytes: a body is written next to its header, not joined to it.
+LARGE = 1 << 16
 
 
 class Phase(enum.Enum):
@@ -43,17 +58,31 @@ class Connection(ASGIProtocol):  # type: ignore[misc]  # gunicorn carries no typ
     worker: AppraiserWorker
     _closed: bool
     _current_request: Any
-    _request_ready: Any
+    _callback_parser: Any
+    _body_receiver: Any
 
     def __init__(self, worker: AppraiserWorker) -> None:
         super().__init__(worker)
         self._limits = worker.limits
         self._phase = Phase.SILENT
         self._half_closed = False
+        self._is_last = False  # whether the connection ends with the answer that is being written
+        self._chunks: list[bytes] = []
+        self._size = 0  # of the body so far, bytes
         self._discarded = 0  # bytes
+        self._shared: WSGIEnvironment | None = None
+        self._bounds = worker.bounds if self._is_ordinary() else None
         self.deadline = math.inf  # in the loop's time
-        # Stock stops reading at 256 KiB until the application takes some, but ours only starts with the last byte.
-        self._max_buffer_size += self._limits.max_body_bytes
+
+    def _is_ordinary(self) -> bool:
+        """Whether nothing is configured that wants gunicorn's own view of a request."""
+        return (
+            self._proxy_protocol == "off"
+            and self._root_path == ""
+            and self._pre_request is None
+            and self._post_request is None
+            and not self.log.access_log_enabled
+        )
 
     def _enter(self, phase: Phase, seconds: float) -> None:
         self._phase = phase
@@ -69,6 +98,10 @@ class Connection(ASGIProtocol):  # type: ignore[misc]  # gunicorn carries no typ
         self._enter(Phase.SILENT, self._limits.header_seconds)
         self.worker.connected(self)
 
+    def _start_http1(self, _buffered: bytes = b"") -> None:
+        """Start as stock does, but without a task that waits for requests."""
+        self._setup_callback_parser()
+
     def connection_lost(self, exc: Exception | None) -> None:
         """Make room for another."""
         super().connection_lost(exc)
@@ -79,77 +112,165 @@ class Connection(ASGIProtocol):  # type: ignore[misc]  # gunicorn carries no typ
         self._half_closed = self._phase is Phase.ANSWER
         return self._half_closed
 
+    # --- Reading
+
+    def data_received(self, data: bytes) -> None:
+        """Answer an ordinary request at once; gunicorn's parser takes all others."""
+        if self._bounds is not None and (self._phase is Phase.IDLE or self._phase is Phase.SILENT):
+            environ = ordinary(data, self._environ_shared(), self._bounds)
+            if environ is not None:
+                self._phase = Phase.ANSWER
+                self._answer(self.worker.adapter.application, environ)
+                return
+        super().data_received(data)
+
     def _feed_callback_parser(self, data: bytes) -> bool:
         if self._phase is Phase.LINGER:
             return self._discard(data)
         if self._phase is Phase.SILENT:
             self._phase = Phase.HEADER  # the deadline stays: it runs from the accept
-        elif self._current_request is None and self._phase is not Phase.HEADER:
+        elif self._phase is Phase.IDLE:
             self._enter(Phase.HEADER, self._limits.header_seconds)
         try:
-            return bool(super()._feed_callback_parser(data))
+            is_going_on = bool(super()._feed_callback_parser(data))
         except ValueError:  # int() of a Content-Length with more than 4,300 digits
             self._send_error_response(400, "Invalid request")
             self._close_transport()
             return False
+        if self._phase is Phase.BODY and self._callback_parser.is_complete:
+            self._enter(Phase.ANSWER, math.inf)  # the client has done its part
+            self._answer_parsed(self.worker.adapter.application)
+        return is_going_on
 
     def _on_headers_complete(self) -> bool:
-        ready, self._request_ready = self._request_ready, None  # hidden: stock starts the application on a header alone
-        try:
-            super()._on_headers_complete()
-        finally:
-            self._request_ready = ready
+        super()._on_headers_complete()
+        expects_continue = self._body_receiver.expect_continue
+        self._body_receiver = None  # the base's, for an application that reads while the body comes
         self._enter(Phase.BODY, self._limits.body_seconds)
         if self._current_request.content_length > self._limits.max_body_bytes:
             self._refuse_size()
-        elif self._body_receiver.expect_continue:
+        elif expects_continue:
             self._safe_write(b"HTTP/1.1 100 Continue\r\n\r\n")
         return False
 
     def _on_body(self, chunk: bytes) -> None:
         if self._phase is not Phase.BODY:
             return  # the rest of what has been refused
-        if self._body_receiver.buffered + len(chunk) > self._limits.max_body_bytes:
+        self._size += len(chunk)
+        if self._size > self._limits.max_body_bytes:
             self._refuse_size()
         else:
-            super()._on_body(chunk)
+            self._chunks.append(chunk)
 
-    def _on_message_complete(self) -> None:
-        super()._on_message_complete()
-        if self._phase is Phase.BODY:
-            self._enter(Phase.ANSWER, math.inf)  # the client has done its part
-            self._request_ready.set()
+    # --- Answering
 
-    def pause_writing(self) -> None:
-        """Start the clock on a client that has not taken its answer at once; called at most once an answer."""
-        super().pause_writing()
-        if self._phase is Phase.ANSWER:
-            self._enter(Phase.ANSWER, self._limits.write_seconds)
+    def _answer_parsed(self, application: WSGIApplication) -> None:
+        """Answer the request that gunicorn's parser has found."""
+        begun, request = time.monotonic(), self._current_request
+        environ = environ_of(request, b"".join(self._chunks), self._environ_shared())
+        self._chunks.clear()
+        self._size = 0
+        answer = self._answer(self._hooked(application), environ, is_last=request.should_close())
+        self._tell(answer, time.monotonic() - begun)
 
-    async def _serve_http_request(self, request: Any, sockname: Any, peername: Any) -> bool:  # noqa: ANN401 -- untyped
-        """Stock's, without a task for what an application does after its answer: a WSGI one does nothing then."""
-        if self._callback_parser.remaining():
-            await asyncio.sleep(0)  # nothing below waits: 10,000 pipelined requests would be served in one go
-        return bool(await self._handle_http_request(request, sockname, peername))
-
-    def _is_websocket_upgrade(self, _request: object) -> bool:
-        return False
-
-    def _arm_keepalive_timer(self) -> None:
-        if self._half_closed:
-            self.transport.close()  # no other request can come
+    def _answer(self, application: WSGIApplication, environ: WSGIEnvironment, *, is_last: bool = False) -> Answer:
+        worker = self.worker
+        answer = worker.adapter.answer(application, environ)
+        worker.answered()
+        self._is_last = is_last or not (worker.alive and self._keepalive)
+        head = self._head(environ["SERVER_PROTOCOL"], answer)
+        if len(answer.body) < LARGE:
+            self._safe_write(head + answer.body)
+        else:
+            self._safe_write(head)
+            self._safe_write(answer.body)
+        if not self._flow_control.write_paused:
+            self._answered()
         elif self._phase is Phase.ANSWER:
+            self._enter(Phase.ANSWER, self._limits.write_seconds)
+        return answer
+
+    def _head(self, protocol: str, answer: Answer) -> bytes:
+        first = _get_cached_status_line((1, 0) if protocol == "HTTP/1.0" else (1, 1), answer.status)
+        date = b"" if answer.is_dated else _get_cached_date_header()
+        return b"".join((first, answer.lines, date, b"Connection: close\r\n\r\n" if self._is_last else b"\r\n"))
+
+    def resume_writing(self) -> None:
+        """Go on: the client has taken its answer."""
+        super().resume_writing()
+        if self._phase is Phase.ANSWER or self._phase is Phase.LINGER:
+            self._answered()
+
+    def _answered(self) -> None:
+        if self._is_last:
+            self._close_transport()
+        elif not self._callback_parser.is_complete and not self._half_closed:  # the request was an ordinary one
             self._enter(Phase.IDLE, self._keepalive)
+        elif self._callback_parser.remaining():
+            self.worker.loop.call_soon(self._next)  # else 10,000 pipelined requests would be answered in one go
+        else:
+            self._next()
+
+    def _next(self) -> None:
+        """Make room for a request, and look whether it has come already."""
+        if self._closed:
+            return
+        rest = self._callback_parser.remaining()
+        self._callback_parser.reset()
+        self._resume_reading()
+        if self._half_closed and not rest:
+            self.transport.close()  # no other request can come
+            return
+        self._enter(Phase.IDLE, self._keepalive)
+        if rest:
+            self._feed_callback_parser(rest)
+
+    def _environ_shared(self) -> WSGIEnvironment:
+        if self._shared is None:
+            peer = self._effective_peername(self.transport.get_extra_info("peername"))
+            server = self.transport.get_extra_info("sockname")
+            self._shared = shared_by(self.worker.base, _address(server), _address(peer), self._root_path)
+        return self._shared
+
+    def _hooked(self, application: WSGIApplication) -> WSGIApplication:
+        """The application behind gunicorn's `pre_request`, where one is configured; it may fail as that may."""
+        before, worker, request = self._pre_request, self.worker, self._current_request
+        if before is None:
+            return application
+
+        def hooked(environ: WSGIEnvironment, start_response: Any) -> Any:  # noqa: ANN401 -- PEP 3333
+            before(worker, request)
+            return application(environ, start_response)
+
+        return hooked
+
+    def _tell(self, answer: Answer, seconds: float) -> None:
+        """Write gunicorn's access log and call its `post_request`, where they are configured."""
+        if not self.log.access_log_enabled and self._post_request is None:
+            return
+        request = self._current_request
+        addresses = (self.transport.get_extra_info(name) for name in ("sockname", "peername"))
+        environ = self._build_environ(request, *addresses)
+        response = ASGIResponseInfo(answer.status, answer.headers, len(answer.body))
+        try:
+            if self.log.access_log_enabled:
+                self.log.access(response, request, environ, _RequestTime(seconds))
+            if self._post_request is not None:
+                self._post_request(self.worker, request, environ, response)
+        except Exception:
+            self.log.exception("Exception in post_request hook")
+
+    # --- Refusing
 
     def _refuse_size(self) -> None:
         self._refuse(413, f"The body is too large: at most {self._limits.max_body_bytes:,} bytes are accepted.")
 
     def _refuse(self, status: int, detail: str) -> None:
-        """Answer in the application's place, through stock's path (access log, hooks, HEAD), and then close."""
+        """Answer in the application's place, as it would be answered (access log, hooks, HEAD), and then close."""
         self._enter(Phase.LINGER, self._limits.drain_seconds)
         self._current_request.must_close = True
-        self.app = self.worker.asgi.refusing(status, detail)
-        self._request_ready.set()
+        self._chunks.clear()
+        self._answer_parsed(self.worker.adapter.refusing(status, detail))
 
     def _send_error_response(self, status: int, message: str, extra_headers: Headers = ()) -> None:
         """Answer what is no HTTP, as stock does, but let the application know."""
@@ -188,3 +309,8 @@ class Connection(ASGIProtocol):  # type: ignore[misc]  # gunicorn carries no typ
             # Closed at once, a request that has just been sent would fail, and its client did nothing wrong.
             stop_by = min(stop_by, self.worker.loop.time() + self._limits.stop_idle_seconds)
         self.deadline = min(self.deadline, stop_by)
+
+
+def _address(name: object) -> Address | None:
+    """The host and the port of a socket's name; None for that of a UNIX socket."""
+    return (name[0], name[1]) if isinstance(name, tuple) else None

@@ -18,23 +18,29 @@ import asyncio
 import math
 import os
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import uvloop
+from gunicorn.asgi.protocol import ASGIProtocol
 from gunicorn.errors import ConfigError
 from gunicorn.http.wsgi import base_environ
 from gunicorn.workers.gasgi import ASGIWorker
 
-from service.adapter import WsgiAdapter
+from service.adapter import WsgiAdapter, environ_key
 from service.connection import Connection
 from service.limits import DEFAULTS, TICK_SECONDS
+from service.ordinary import NOT_ORDINARY, Bounds
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from wsgiref.types import WSGIApplication
 
     from service.limits import Limits
     from service.reply import Headers
+
+# Of an ordinary request, in bytes and header fields; what has more is no less welcome, but gunicorn's parser reads it.
+MOST_HEAD: Final = 8_190
+MOST_FIELDS: Final = 100
 
 
 class AppraiserWorker(ASGIWorker):  # type: ignore[misc]  # gunicorn carries no types
@@ -42,8 +48,14 @@ class AppraiserWorker(ASGIWorker):  # type: ignore[misc]  # gunicorn carries no 
 
     wsgi: WSGIApplication
     loop: asyncio.AbstractEventLoop
+    alive: bool
+    nr: int
     limits: Limits
-    asgi: WsgiAdapter
+    adapter: WsgiAdapter
+    base: Mapping[str, object]
+    """What is the same in the environ of all requests."""
+    bounds: Bounds
+    asgi: None = None  # the base's application, which is not ours
     unparsed: Callable[[int], Headers]
     """Tells the application of an answer to what was no HTTP; returns the headers that it shall have."""
 
@@ -57,9 +69,14 @@ class AppraiserWorker(ASGIWorker):  # type: ignore[misc]  # gunicorn carries no 
     def check_config(cls, cfg: Any, log: Any) -> None:  # noqa: ANN401 -- untyped
         """Refuse to start with what would not be served.
 
-        :raise ConfigError: for TLS, uWSGI and HTTP/2.
+        :raise ConfigError: for TLS, uWSGI, HTTP/2, and a C parser that would fail with every connection.
         """
         super().check_config(cfg, log)
+        if cfg.http_parser == "fast" and not (
+            ASGIProtocol._check_h1c_protocol_available() and ASGIProtocol._h1c_has_limits  # noqa: SLF001 -- its own rule
+        ):
+            message = "http_parser 'fast' needs a gunicorn_h1c that refuses what is too long; use 'auto' or 'python'"
+            raise ConfigError(message)
         if cfg.is_ssl or cfg.protocol != "http" or cfg.http2_cleartext != "off":
             message = "AppraiserWorker speaks plain HTTP/1.1: no certfile, uwsgi protocol or http2_cleartext"
             raise ConfigError(message)
@@ -79,9 +96,9 @@ class AppraiserWorker(ASGIWorker):  # type: ignore[misc]  # gunicorn carries no 
         observer = getattr(self.wsgi, "observer", None)
         around = {"around": observer.around} if observer else {}
         self.unparsed = observer.unparsed if observer else lambda _status: ()
-        self.asgi = WsgiAdapter(self.wsgi, base_environ(self.cfg), self.log.error_log, **around)
-        # Stock keeps the task of each closed connection for 3 s, so that an asynchronous application can clean up.
-        self.cfg.set("asgi_disconnect_grace_period", 0)
+        self.adapter = WsgiAdapter(self.wsgi, self.log.error_log, **around)
+        self.base = base_environ(self.cfg)
+        self.bounds = _bounds(self.cfg, self.limits)
 
     def handle_exit_signal(self) -> None:
         """Stop, now and not with the next tick."""
@@ -108,6 +125,13 @@ class AppraiserWorker(ASGIWorker):  # type: ignore[misc]  # gunicorn carries no 
         self.connections.discard(connection)
         if not (self.servers and self.alive):
             self._wake.set()
+
+    def answered(self) -> None:
+        """Count an answer, and end with that of `max_requests`."""
+        self.nr += 1
+        if self.nr >= self.max_requests and self.alive:
+            self.log.info("Autorestarting worker after current request.")
+            self.alive = False
 
     async def _serve(self) -> None:
         super().init_signals()
@@ -150,3 +174,14 @@ class AppraiserWorker(ASGIWorker):  # type: ignore[misc]  # gunicorn carries no 
             connection.stop()
         while self.connections and not self._quick_shutdown:
             await self._tick()
+
+
+def _bounds(cfg: Any, limits: Limits) -> Bounds:  # noqa: ANN401 -- untyped
+    """The requests that need no parser: 0 is gunicorn's word for no limit."""
+    forwarded = {environ_key(name.encode()) for name in cfg.secure_scheme_headers}
+    return Bounds(
+        head=min(cfg.limit_request_line or MOST_HEAD, cfg.limit_request_field_size or MOST_HEAD, MOST_HEAD),
+        fields=cfg.limit_request_fields or MOST_FIELDS,
+        body=limits.max_body_bytes,
+        not_ordinary=NOT_ORDINARY | forwarded,
+    )

@@ -68,10 +68,14 @@ def serve(folder: Path, *args: str, limits: str = LIMITS, workers: int = 1) -> A
     )
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GunicornProcess]:
+ACCESS_LOG = ("--access-logfile", "-")
+
+
+# With an access log, gunicorn's parser reads every request; else those that are not ordinary.
+@pytest.fixture(scope="module", params=[(), ACCESS_LOG], ids=["ordinary", "parsed"])
+def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[GunicornProcess]:
     folder = tmp_path_factory.mktemp("server")
-    with serve(folder, "--keep-alive", str(KEEPALIVE), "--access-logfile", "-") as server:
+    with serve(folder, "--keep-alive", str(KEEPALIVE), *request.param) as server:
         yield server
 
 
@@ -521,10 +525,48 @@ def test_an_upgrade_to_websocket_is_an_ordinary_request(server: GunicornProcess)
     assert ask(server, request("/big/1", *headers)) == (200, b"x")
 
 
-def test_the_access_log_has_what_the_worker_refused(server: GunicornProcess) -> None:
-    assert ask(server, request("/too/large", "Content-Length: 1001", method="POST")) == TOO_LARGE
-    assert ask(server, request("/"))[0] == 200
-    assert '"POST /too/large HTTP/1.1" 413 ' in server.log
+def test_the_access_log_has_every_answer(tmp_path: Path) -> None:
+    with serve(tmp_path, *ACCESS_LOG) as server:
+        assert ask(server, request("/too/large", "Content-Length: 1001", method="POST")) == TOO_LARGE
+        assert ask(server, request("/big/3"))[0] == 200
+        server.stop()  # a line is written after its answer
+        assert '"POST /too/large HTTP/1.1" 413 ' in server.log
+        assert '"GET /big/3 HTTP/1.1" 200 3 ' in server.log
+
+
+HOOKS = """
+def pre_request(worker, request):
+    worker.log.info("before %s", request.path)
+    if request.path == "/refused":
+        raise ValueError("on purpose")
+
+def post_request(worker, request, environ, response):
+    worker.log.info("after %s %s", environ["PATH_INFO"], response.status)
+"""
+
+
+def test_the_hooks_of_gunicorn_see_every_request(tmp_path: Path) -> None:
+    (tmp_path / "gunicorn.conf.py").write_text(HOOKS)
+    with serve(tmp_path) as server:
+        assert ask(server, request("/big/3")) == (200, b"xxx")
+        assert ask(server, request("/refused"))[0] == 500
+        server.stop()
+        told = re.findall(r"(?:before|after) /.*", server.log)
+    assert told == ["before /big/3", "after /big/3 200", "before /refused", "after /refused 500"]
+
+
+def test_a_c_parser_that_cannot_be_used_is_refused_at_the_start() -> None:
+    configuration = Config()
+    configuration.set("http_parser", "fast")
+    with pytest.raises(ConfigError, match="http_parser 'fast'"):
+        AppraiserWorker.check_config(configuration, log=None)
+
+
+@pytest.mark.parametrize("parser", ["auto", "python"])
+def test_the_other_parsers_are_fine(parser: str) -> None:
+    configuration = Config()
+    configuration.set("http_parser", parser)
+    AppraiserWorker.check_config(configuration, log=None)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,149 @@
+"""An ordinary request is read as gunicorn's parser reads it; what is not ordinary is left to that."""
+
+from typing import TYPE_CHECKING, Any, Final
+
+import pytest
+from gunicorn.asgi.parser import CallbackRequest, ParseError, PythonProtocol
+from hypothesis import given
+from hypothesis import strategies as st
+
+from service.adapter import environ_of, shared_by
+from service.ordinary import NOT_ORDINARY, Bounds, ordinary
+
+if TYPE_CHECKING:
+    from wsgiref.types import WSGIEnvironment
+
+SHARED: Final = shared_by({"wsgi.multithread": False}, ("127.0.0.1", 8000), ("127.0.0.1", 50000), "")
+BOUNDS: Final = Bounds(head=1_000, fields=20, body=100, not_ordinary=NOT_ORDINARY | {"HTTP_X_FORWARDED_PROTO"})
+PLAIN: Final = b"POST /predict HTTP/1.1\r\nHost: here\r\nContent-Length: 4\r\n\r\nbody"
+
+
+def read(data: bytes, bounds: Bounds = BOUNDS) -> "WSGIEnvironment | None":
+    return ordinary(data, SHARED, bounds)
+
+
+def parsed(data: bytes) -> "WSGIEnvironment":
+    """What gunicorn's parser makes of a whole request. Raises ParseError, or AssertionError for half a request."""
+    chunks: list[bytes] = []
+    parser = PythonProtocol(on_body=chunks.append)
+    parser.feed(data)
+    assert parser.is_complete
+    assert not parser.remaining()
+    return environ_of(CallbackRequest.from_parser(parser), b"".join(chunks), SHARED)
+
+
+def comparable(environ: "WSGIEnvironment") -> dict[str, Any]:
+    return environ | {"wsgi.input": environ["wsgi.input"].getvalue()}
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        PLAIN,
+        b"GET /health/ready HTTP/1.1\r\nHost: here\r\nAccept: */*\r\nConnection: keep-alive\r\n\r\n",
+        b"GET /docs?a=1&b=%20?c HTTP/1.1\r\nHost: here\r\n\r\n",
+        b"GET /docs? HTTP/1.1\r\nHost: here\r\n\r\n",
+        b"DELETE //a HTTP/1.1\r\nhost:here\r\nX-Name: \t caf\xc3\xa9 \t \r\nX-Empty:\r\n\r\n",
+        b"POST /predict HTTP/1.1\r\nHost: here\r\nContent-Length: 0\r\nContent-Type: application/json\r\n\r\n",
+    ],
+)
+def test_an_ordinary_request_is_read(data: bytes) -> None:
+    found = read(data)
+    assert found is not None
+    assert comparable(found) == comparable(parsed(data))
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        pytest.param(PLAIN[:-1], id="half a body"),
+        pytest.param(PLAIN + b"P", id="another one behind it"),
+        pytest.param(PLAIN[:40], id="half a header"),
+        pytest.param(b"\r\n" + PLAIN, id="an empty line before it"),
+        pytest.param(PLAIN.replace(b"1.1", b"1.0"), id="HTTP/1.0"),
+        pytest.param(PLAIN.replace(b"/predict", b"/%70redict"), id="an escaped path"),
+        pytest.param(PLAIN.replace(b"/predict", b"http://here/predict"), id="a proxy's path"),
+        pytest.param(PLAIN.replace(b"/predict", b"/pr\xc3\xa9dict"), id="a path that is not ASCII"),
+        pytest.param(PLAIN.replace(b"POST", b"post"), id="a method in lower case"),
+        pytest.param(PLAIN.replace(b"\r\n", b"\n"), id="lines without CR"),
+        pytest.param(PLAIN.replace(b"Host:", b"Host :"), id="a space before the colon"),
+        pytest.param(PLAIN.replace(b"Host:", b" Host:"), id="a folded line"),
+        pytest.param(PLAIN.replace(b"here", b"he\x00re"), id="a control in a value"),
+        pytest.param(PLAIN.replace(b"here", b"he\rre"), id="a bare CR in a value"),
+        pytest.param(PLAIN.replace(b"Host: here", b"Host: a\r\nHost: b"), id="a repeated header"),
+        pytest.param(PLAIN.replace(b"Host: here", b"Content-Length: 4"), id="two lengths"),
+        pytest.param(PLAIN.replace(b"Host", b"X_Host"), id="an underscore"),
+        pytest.param(PLAIN.replace(b"Host: here", b"Expect: 100-continue"), id="Expect"),
+        pytest.param(PLAIN.replace(b"Host: here", b"Transfer-Encoding: chunked"), id="Transfer-Encoding"),
+        pytest.param(PLAIN.replace(b"Host: here", b"Upgrade: websocket"), id="Upgrade"),
+        pytest.param(PLAIN.replace(b"Host: here", b"Connection: close"), id="Connection: close"),
+        pytest.param(PLAIN.replace(b"Host: here", b"X-Forwarded-Proto: https"), id="what a proxy says"),
+        pytest.param(PLAIN.replace(b": 4", b": +4"), id="a length with a sign"),
+        pytest.param(PLAIN.replace(b": 4", b": \xb2"), id="a length that only isdigit takes for one"),
+        pytest.param(PLAIN.replace(b": 4", b": "), id="an empty length"),
+        pytest.param(PLAIN.replace(b": 4", b": " + b"0" * 4_500 + b"4"), id="a length that int() refuses"),
+        pytest.param(PLAIN.replace(b": 4", b": 101")[:-4] + b"b" * 101, id="a body that is too large"),
+        pytest.param(PLAIN.replace(b"here", b"h" * 1_000), id="a long header"),
+        pytest.param(PLAIN.replace(b"Host", b"".join(b"A%d: b\r\n" % n for n in range(20)) + b"Host"), id="fields"),
+        pytest.param(b"", id="nothing"),
+    ],
+)
+def test_everything_else_is_left_to_the_parser(data: bytes) -> None:
+    assert read(PLAIN) is not None
+    assert read(data) is None
+
+
+def test_the_bounds_themselves_are_ordinary() -> None:
+    head = PLAIN.index(b"body")
+    assert read(PLAIN, Bounds(head, 2, 4, NOT_ORDINARY)) is not None
+    for less in (
+        Bounds(head - 1, 2, 4, NOT_ORDINARY),
+        Bounds(head, 1, 4, NOT_ORDINARY),
+        Bounds(head, 2, 3, NOT_ORDINARY),
+    ):
+        assert read(PLAIN, less) is None
+
+
+def test_what_connections_share_is_not_touched() -> None:
+    before = dict(SHARED)
+    assert read(PLAIN) is not None
+    assert before == SHARED
+
+
+# Pieces of which requests are made, most of them sound, some on the edge and some wrong.
+METHODS: Final = st.sampled_from([b"GET", b"POST", b"PUT", b"M-SEARCH", b"GE", b"get", b"A" * 21, b"CONNECT"])
+TARGETS: Final = st.sampled_from(
+    [b"/", b"/predict", b"/a?b=c", b"/a?b?c", b"/a%41", b"*", b"//x", b"/a#b", b"http://h/", b"/\xe9", b"/a b", b"h:1"]
+)
+NAMES: Final = st.sampled_from(
+    [
+        *(b"Host", b"Accept", b"X-A", b"x_a", b"Connection", b"Content-Type", b"Content-Length", b"Transfer-Encoding"),
+        *(b"Expect", b"Upgrade", b"TE", b"X A", b"", b"X-Forwarded-Proto", b"Cookie", b"A!#$%&'*+-.^`|~9"),
+    ]
+)
+VALUES: Final = st.sampled_from(
+    [
+        *(b" a", b"", b"\t b \t", b" keep-alive", b" close", b" 4", b" 0", b" 5", b" 04", b" chunked", b" \xff"),
+        *(b" a\x00b", b" a\rb", b" a\nb", b" \x7f", b"4", b" 4, 4"),
+    ]
+)
+ENDS: Final = st.sampled_from([b"\r\n", b"\r\n", b"\r\n", b"\r\n", b"\r\n", b"\n", b"\r", b"\r\n\r\n"])
+
+
+@st.composite
+def requests(draw: st.DrawFn) -> bytes:
+    lines = [draw(METHODS) + b" " + draw(TARGETS) + draw(st.sampled_from([b" HTTP/1.1", b" HTTP/1.0", b" HTTP/1.1 "]))]
+    lines += [name + b":" + value for name, value in draw(st.lists(st.tuples(NAMES, VALUES), max_size=5))]
+    return b"".join(line + draw(ENDS) for line in lines) + b"\r\n" + draw(st.sampled_from([b"", b"body", b"bo"]))
+
+
+@given(requests() | st.binary() | st.binary(max_size=8).map(lambda some: PLAIN[:30] + some + PLAIN[30:]))
+def test_what_is_read_here_gunicorn_reads_alike(data: bytes) -> None:
+    found = read(data)
+    if found is None:
+        return
+    try:
+        expected = parsed(data)
+    except ParseError as error:
+        pytest.fail(f"gunicorn refuses this: {error!r}")
+    assert comparable(found) == comparable(expected)
