@@ -1,16 +1,20 @@
 """A house: five fields with units and bounds, declared once. Everything else is derived from here."""
 
-from collections.abc import Iterable
-from operator import attrgetter
-from typing import Any, Final, NamedTuple, TypeAlias
+from collections.abc import Iterable, Mapping
+from itertools import chain
+from operator import itemgetter
+from typing import Annotated, Any, Final, NamedTuple, TypeAlias
 
 import annotated_types
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, with_config
+from typing_extensions import TypedDict
 
 Column: TypeAlias = NDArray[np.float64]
 Matrix: TypeAlias = NDArray[np.float32]
+Values: TypeAlias = dict[str, float]
+"""A house by the names of FEATURES."""
 
 
 def _feature(unit: str, description: str, example: float, **bounds: float) -> Any:  # noqa: ANN401 -- as Field itself
@@ -65,15 +69,27 @@ UNITS: Final[dict[str, str]] = {
 }
 BOUNDS: Final[dict[str, Bounds]] = {name: _bounds(field.metadata) for name, field in House.model_fields.items()}
 
-_values_of = attrgetter(*FEATURES)
+_values_of = itemgetter(*FEATURES)
+
+# The same rules for the same fields, of a plain dictionary: it is made in half of the time that an object takes.
+PlainHouse: Final[Any] = with_config(House.model_config)(
+    TypedDict("House", {name: Annotated[float, field] for name, field in House.model_fields.items()})  # type: ignore[operator]
+)
+_plain: Final[TypeAdapter[Values]] = TypeAdapter(PlainHouse)
 
 
-def to_matrix(houses: Iterable[House]) -> Matrix:
+def parse(body: bytes) -> Values:
+    """Return the house of a JSON object, with nothing but FEATURES. Raises pydantic's ValidationError, as House."""
+    return _plain.validate_json(body)
+
+
+def to_matrix(houses: Iterable[Mapping[str, float]]) -> Matrix:
     """Houses as float32 of shape (n, 5), columns in the order of FEATURES.
 
     This and `columns_to_matrix` are the only places where values are rounded to float32, for training and serving.
     """
-    return np.array([_values_of(house) for house in houses], dtype=np.float32).reshape(-1, len(FEATURES))
+    values = chain.from_iterable(map(_values_of, houses))
+    return np.fromiter(values, dtype=np.float32).reshape(-1, len(FEATURES))
 
 
 def columns_to_matrix(columns: dict[str, Column]) -> Matrix:

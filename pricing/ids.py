@@ -27,15 +27,24 @@ class Ids:
         self._prefix = ""
         self._counter = 0
 
-    def take(self, count: int = 1) -> list[str]:
+    def take(self, count: int) -> list[str]:
         """Return `count` new ids, rising."""
+        prefix, first = self._reserve(count)
+        return [f"{prefix}{number:012x}" for number in range(first, first + count)]
+
+    def one(self) -> str:
+        """Return a new id."""
+        prefix, number = self._reserve(1)
+        return f"{prefix}{number:012x}"
+
+    def _reserve(self, count: int) -> tuple[str, int]:
         with self._lock:
             millisecond = self._clock() // 1_000_000
             if millisecond > self._millisecond:
                 self._begin(millisecond)
             first = self._counter
             self._counter += count
-        return [f"{self._prefix}{number:012x}" for number in range(first, first + count)]
+            return self._prefix, first
 
     def _begin(self, millisecond: int) -> None:
         bits = self._random.getrandbits(_PREFIX_BITS)

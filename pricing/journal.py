@@ -10,11 +10,11 @@ import os
 import threading
 import time
 from collections import deque
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Final, Literal, NamedTuple, Self
+from typing import Final, Literal, NamedTuple, Self, TypeAlias
 
 import orjson
 from pydantic import AwareDatetime, BaseModel, ConfigDict, FiniteFloat, ValidationError
@@ -106,14 +106,9 @@ class Context(NamedTuple):
     key_id: str | None
 
 
-class Entry(NamedTuple):
-    """What is one prediction's own."""
-
-    prediction_id: str
-    house: Mapping[str, float]
-    predicted_price: float
-    lower: float
-    upper: float
+Entry: TypeAlias = tuple[str, dict[str, float], float, float, float]
+"""What is one prediction's own: its id, the house, price, lower and upper bound. A plain tuple, of which batches make
+thousands."""
 
 
 def read(root: Path) -> Iterator[Record]:
@@ -199,7 +194,7 @@ class Journal:
         with self._lock:
             try:
                 handle = self._ready(context.source.model_version)
-                self._write(handle, b"".join(self._lines(context, entries)))
+                self._write(handle, self._lines(context, entries))
             except OSError as error:
                 self._drop(len(entries), error)
                 return False
@@ -210,22 +205,26 @@ class Journal:
                 self._is_failing, self._dropped = False, 0
             return True
 
-    def _lines(self, context: Context, entries: Iterable[Entry]) -> Iterator[bytes]:
+    def _lines(self, context: Context, entries: Iterable[Entry]) -> bytes:
+        """A line for each entry, encoded in one go: what they share is put where one ends and the next begins.
+
+        What is an entry's own are numbers and an id of ours, so those three bytes are nowhere else.
+        """
         source, predicted_at, request_id, key_id = context
-        end = self._ends.get(source) or self._end_of(source)
-        for sequence, (prediction_id, house, price, lower, upper) in enumerate(entries, self._sequence + 1):
-            own = {
+        own = [
+            {
                 "prediction_id": prediction_id,
                 "sequence": sequence,
                 "house": house,
                 "predicted_price": price,
                 "lower": lower,
                 "upper": upper,
-                "predicted_at": predicted_at,
-                "request_id": request_id,
-                "key_id": key_id,
             }
-            yield orjson.dumps(own)[:-1] + end
+            for sequence, (prediction_id, house, price, lower, upper) in enumerate(entries, self._sequence + 1)
+        ]
+        shared = orjson.dumps({"predicted_at": predicted_at, "request_id": request_id, "key_id": key_id})
+        end = b"," + shared[1:-1] + (self._ends.get(source) or self._end_of(source))
+        return orjson.dumps(own)[1:-2].replace(b"},{", end + b"{") + end
 
     def _end_of(self, source: Source) -> bytes:
         """The rest of a line, which is the same for many."""

@@ -14,7 +14,7 @@ def differences(record: Record, predictor: Predictor) -> list[str]:
     Raises DamagedJournalError for a house that is none.
     """
     try:
-        house = House.model_validate(record.house)
+        house = House.model_validate(record.house).model_dump()
     except ValidationError as error:
         msg = f"{record.prediction_id}: what was recorded is not a house that this program knows"
         raise DamagedJournalError(msg) from error

@@ -2,18 +2,18 @@
 
 import time
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 from urllib.parse import parse_qsl
 
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 
-from pricing.house import House, Matrix, decimal, to_matrix
+from pricing.house import Matrix, Values, decimal, parse, to_matrix
 from pricing.ids import Ids
-from pricing.journal import Entry
 from pricing.predictor import Prediction
 from service.books import Told
 from service.cache import Cache
-from service.contract import Choice, Houses, Options
+from service.contract import Choice, Houses, Options, PlainHouses, parser_of
 from service.errors import BodyTooLargeError, InvalidRequestError, NotJsonError, refusal
 from service.metrics import Outcome, Run
 from service.models import Chosen, ServedModel
@@ -37,9 +37,15 @@ PLAIN_JSON: Final = frozenset({JSON_TYPE, ""})
 HEADERS: "Final[Mapping[Outcome, Headers]]" = {"hit": (("X-Cache", "hit"),), "miss": (("X-Cache", "miss"),), "off": ()}
 
 
-def utc_now() -> datetime:
-    """The clock of production."""
-    return datetime.now(UTC)
+def stamp(nanoseconds: int) -> str:
+    """Unix time in ISO 8601, UTC, to the millisecond; what isoformat says, in a third of its time."""
+    seconds, rest = divmod(nanoseconds, 1_000_000_000)
+    return f"{_second(seconds)}.{rest // 1_000_000:03d}+00:00"
+
+
+@lru_cache(maxsize=2)
+def _second(seconds: int) -> str:
+    return datetime.fromtimestamp(seconds, UTC).replace(tzinfo=None).isoformat()
 
 
 class Request(NamedTuple):
@@ -68,7 +74,7 @@ class Answerer:
         batch: type[Houses],
         max_body_bytes: int,
         ids: Ids,
-        clock: "Callable[[], datetime]" = utc_now,
+        clock: "Callable[[], int]" = time.time_ns,
     ) -> None:
         self._models = resources.models
         self._metrics = resources.metrics
@@ -76,7 +82,7 @@ class Answerer:
         self._cache = cache
         self._clock = clock
         self._ids = ids
-        self._batch = batch
+        self._batch = parser_of(batch)
         self.max_body_bytes: Final = max_body_bytes
         self._routes: Mapping[str, Callable[[Request], Reply]] = {
             "/predict": self._predict,
@@ -106,17 +112,17 @@ class Answerer:
         return json_reply(200, {"predictions": answers, "count": len(answers)})
 
     def _answers(
-        self, request: Request, options: Options, houses: list[House], run: "Predicts"
+        self, request: Request, options: Options, houses: list[Values], run: "Predicts"
     ) -> tuple[list[dict[str, Any]], Outcome]:
         chosen = self._choose(options, request, len(houses))
         matrix = to_matrix(houses)
         begun = time.perf_counter()
         prediction, outcome = run(chosen.model, matrix, options.confidence)
         took = Run(outcome, time.perf_counter() - begun)
-        predicted_at = self._clock().isoformat(timespec="milliseconds")
-        names, values = self._names(request.trace, len(houses)), [house.__dict__ for house in houses]
+        predicted_at = stamp(self._clock())
+        names = self._names(request.trace, len(houses))
         price, lower, upper = prediction.price.tolist(), prediction.lower.tolist(), prediction.upper.tolist()
-        entries = list(map(Entry._make, zip(names, values, price, lower, upper, strict=True)))
+        entries = list(zip(names, houses, price, lower, upper, strict=True))
         told = Told(chosen, entries, matrix, chosen.model.outside(matrix), prediction, took, predicted_at)
         answers = render(told)
         self._books.enter(told, request.trace)
@@ -153,18 +159,18 @@ def parse_query(options: type[ChoiceT], query: str) -> ChoiceT:
         raise InvalidRequestError(QUERY, error) from error
 
 
-def parse_house(body: bytes) -> House:
+def parse_house(body: bytes) -> Values:
     """Raises InvalidRequestError with `loc` ["body", field]."""
     try:
-        return House.model_validate_json(body)
+        return parse(body)
     except ValidationError as error:
         raise InvalidRequestError(BODY, error) from error
 
 
-def parse_houses(batch: type[Houses], body: bytes) -> list[House]:
+def parse_houses(batch: TypeAdapter[PlainHouses], body: bytes) -> list[Values]:
     """Raises InvalidRequestError with `loc` ["body", "houses", row, field]."""
     try:
-        return batch.model_validate_json(body).houses
+        return batch.validate_json(body)["houses"]
     except ValidationError as error:
         raise InvalidRequestError(BODY, error) from error
 
@@ -175,14 +181,20 @@ def predict(model: ServedModel, houses: Matrix, level: float) -> tuple[Predictio
 
 
 def render(told: Told) -> list[dict[str, Any]]:
-    """One answer for each row, in order; here, at the edge, dollars are rounded to cents."""
+    """One answer for each row, in order; here, at the edge, dollars are rounded to cents, halves up.
+
+    `round` takes twice as long, since it looks for the nearest decimal; that differs for halves of a cent only.
+    """
     model = told.chosen.model
     version, predicted_at = model.manifest.version, told.predicted_at
     level = told.prediction.confidence_level
     answers: list[dict[str, Any]] = [
         {
-            "predicted_price": round(price, 2),
-            "confidence_interval": {"lower": round(lower, 2), "upper": round(upper, 2)},
+            "predicted_price": int(price * 100 + 0.5) / 100,
+            "confidence_interval": {
+                "lower": int(lower * 100 + 0.5) / 100,
+                "upper": int(upper * 100 + 0.5) / 100,
+            },
             "model_version": version,
             "predicted_at": predicted_at,
             "confidence_level": level,

@@ -1,7 +1,7 @@
 """The composition root: everything is made and wired here, and nothing happens on import."""
 
+import time
 from collections.abc import Callable, Mapping
-from datetime import datetime
 from http import HTTPStatus
 from importlib.util import find_spec
 from pathlib import Path
@@ -14,7 +14,7 @@ from werkzeug.exceptions import HTTPException
 from pricing.ids import Ids
 from pricing.manifest import Metrics
 from service import trace
-from service.answer import Answerer, parse_query, utc_now
+from service.answer import Answerer, parse_query
 from service.cache import Cache
 from service.contract import (
     CHAMPION,
@@ -56,7 +56,7 @@ class Application(Flask):
 def create_app(
     settings: Settings | None = None,
     resources: Resources | None = None,
-    clock: Callable[[], datetime] = utc_now,
+    clock: Callable[[], int] = time.time_ns,
     ids: Ids | None = None,
 ) -> Application:
     """Make the WSGI application. Without arguments it reads the environment and loads what is deployed."""

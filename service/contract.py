@@ -6,10 +6,11 @@ Answers of the prediction routes are written by hand for speed; the tests hold t
 from typing import Annotated, Final, Literal, cast
 from uuid import UUID
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, create_model
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, TypeAdapter, create_model, with_config
+from typing_extensions import TypedDict
 
 from pricing.deployment import Role
-from pricing.house import House
+from pricing.house import House, PlainHouse, Values
 from pricing.manifest import (
     HIGHEST_LEVEL,
     LOWEST_LEVEL,
@@ -70,6 +71,18 @@ def batch_of(max_rows: int) -> type[Houses]:
     return cast(
         "type[Houses]", create_model("Houses", __base__=Houses, __doc__=Houses.__doc__, houses=(list[House], rows))
     )
+
+
+class PlainHouses(TypedDict):
+    """The body of a batch, as it is parsed."""
+
+    houses: list[Values]
+
+
+def parser_of(batch: type[Houses]) -> TypeAdapter[PlainHouses]:
+    """Parses the body of a batch by the same rules, into plain dictionaries."""
+    rows = Annotated[list[PlainHouse], batch.model_fields["houses"]]
+    return TypeAdapter(with_config(batch.model_config)(TypedDict("Houses", {"houses": rows})))  # type: ignore[operator]
 
 
 class _Answer(BaseModel):

@@ -203,12 +203,18 @@ class Metrics:
         self._price = _Histogram(histograms, "appraiser_price_dollars")
         self._feature = _Histogram(histograms, "appraiser_feature_value")
         self._versions: dict[str, _OfVersion] = {}
+        self._answered: dict[tuple[str, str, str, str], tuple[Cell, Buckets]] = {}
 
     def answered(self, route: str, method: str, status: str, version: str, seconds: float) -> None:
         """A request was answered."""
+        labels = route, method, status, version
         with self._lock:
-            self._requests.of(route, method, status, version).add(1.0)
-            self._seconds.of(REQUEST_SECONDS, route, version).observe(seconds)
+            found = self._answered.get(labels)
+            if found is None:
+                buckets = self._seconds.of(REQUEST_SECONDS, route, version)
+                found = self._answered[labels] = self._requests.of(*labels), buckets
+            found[0].add(1.0)
+            found[1].observe(seconds)
 
     def unparsed(self, status: int) -> None:
         """What came was not HTTP."""

@@ -54,7 +54,7 @@ class Observer:
 
     def unparsed(self, status: int) -> Headers:
         """Count what was no request, and return the headers that its answer shall have."""
-        trace = Trace(self._ids.take()[0])
+        trace = Trace(self._ids.one())
         self._metrics.unparsed(status)
         self._write(trace, status, {})
         return ((REQUEST_ID, trace.request_id),)
@@ -87,8 +87,7 @@ class Observer:
         route, method = self._route_of(environ["PATH_INFO"]), environ["REQUEST_METHOD"]
         method = method if method in METHODS else OTHER
         self._metrics.answered(route, method, status, trace.version, seconds)
-        facts: dict[str, object] = {"method": method, "route": route, "milliseconds": round(seconds * 1e3, 3)}
-        self._write(trace, int(status), facts)
+        self._write(trace, int(status), {"method": method, "route": route, "milliseconds": round(seconds * 1e3, 3)})
 
     def _write(self, trace: Trace, status: int, facts: dict[str, object]) -> None:
         if self._log is None:

@@ -42,7 +42,7 @@ class Trace:
 def begin(environ: "WSGIEnvironment", ids: Ids) -> Trace:
     """Take the request's id if it is sane, and else make one; remember it in the environ."""
     given = environ.get("HTTP_X_REQUEST_ID")
-    trace = Trace(given) if given and SANE.fullmatch(given) else Trace(ids.take()[0], is_ours=True)
+    trace = Trace(given) if given and SANE.fullmatch(given) else Trace(ids.one(), is_ours=True)
     parent = environ.get("HTTP_TRACEPARENT")
     if parent:
         trace.parent = parent_of(parent)

@@ -4,7 +4,6 @@ Prices are 1,000 dollars a square foot; the bounds are the price divided and mul
 """
 
 import math
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
@@ -23,7 +22,8 @@ from service.settings import Settings
 from service.slots import RunFolder
 from tests.fakes import SPREAD, KeptInMemory, ThousandDollarsASquareFoot
 
-NOW: Final = datetime(2024, 1, 1, 12, tzinfo=UTC)
+NOW: Final = 1_704_110_400_000_000_000
+"""2024-01-01 12:00:00 UTC, nanoseconds of the Unix time."""
 GENERATION: Final = 7
 DIGEST: Final = "0" * 64
 RATIOS: Final = {0.5: 1.25, 0.9: 2.0, 0.91: 2.5, 0.99: 4.0}

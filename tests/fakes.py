@@ -15,8 +15,11 @@ SPREAD = math.log(2)  # where the quantile is 1, the bounds are half and twice t
 class SameIds(Ids):
     """The same ids for every request: 0 for a house alone, and 0, 1, ... for those of a batch."""
 
-    def take(self, count: int = 1) -> list[str]:
+    def take(self, count: int) -> list[str]:
         return [f"018cc4d1-5e00-7000-8000-{number:012x}" for number in range(count)]
+
+    def one(self) -> str:
+        return self.take(1)[0]
 
 
 class KeptInMemory:

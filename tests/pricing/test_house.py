@@ -188,7 +188,7 @@ def test_a_value_that_breaks_two_rules_is_counted_under_the_first() -> None:
 
 def test_the_matrix_has_the_order_of_the_features_and_float32() -> None:
     house = House(distance_to_city=0.1, age_years=4, bathrooms=3, bedrooms=2, square_feet=1)
-    matrix = to_matrix([house, House.model_validate(GOOD)])
+    matrix = to_matrix([house.model_dump(), GOOD])
     assert matrix.dtype == np.float32
     assert matrix.tolist() == [[1, 2, 3, 4, float(np.float32(0.1))], [2000, 3, 2, 10, 5]]
 
@@ -205,7 +205,7 @@ def test_columns_and_houses_round_to_the_same_bits(rows: list[tuple[float, ...]]
     columns: dict[str, Any] = {
         name: np.array([row[index] for row in whole]) for index, name in reversed(list(enumerate(FEATURES)))
     }
-    assert columns_to_matrix(columns).tobytes() == to_matrix(houses).tobytes()
+    assert columns_to_matrix(columns).tobytes() == to_matrix(house.model_dump() for house in houses).tobytes()
     assert columns_to_matrix(columns).dtype == np.float32
 
 

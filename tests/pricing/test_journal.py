@@ -26,7 +26,7 @@ LARGE: Final = 1 << 20
 
 
 def entry(name: str) -> Entry:
-    return Entry(name, HOUSE, 413989.5723036894, 355882.2494271333, 481584.47422448115)
+    return (name, HOUSE, 413989.5723036894, 355882.2494271333, 481584.47422448115)
 
 
 def journal_of(root: Path, slot: int = 0, segment_bytes: int = LARGE) -> Journal:
@@ -323,7 +323,7 @@ class TestIds:
         assert found == sorted(set(found))
 
     def test_they_say_when_they_were_made(self) -> None:
-        name = Ids(lambda: 1_700_000_000_123_456_789).take()[0]
+        name = Ids(lambda: 1_700_000_000_123_456_789).one()
 
         assert moment(name) == datetime.fromtimestamp(1_700_000_000.123, UTC)
 

@@ -1,11 +1,15 @@
 """What a prediction says, to the byte, from a model whose prices can be computed in the head."""
 
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 from flask.testing import FlaskClient
+from hypothesis import given
+from hypothesis import strategies as st
 
 from pricing.store import Artifact
+from service.answer import stamp
 from tests.fake_service import DEFAULTS, HOUSE, RATIOS, TRAINED, fake_app
 from tests.fakes import SameIds
 
@@ -172,3 +176,10 @@ def test_in_a_batch_only_the_row_outside_is_warned_of(client: FlaskClient) -> No
 
     named = [[warning["field"] for warning in answer.get("warnings", [])] for answer in answers]
     assert named == [[], ["age_years"], [], ["bedrooms"]]
+
+
+@given(st.integers(0, 4_102_444_800_000_000_000))
+def test_a_stamp_is_what_isoformat_says(nanoseconds: int) -> None:
+    seconds, rest = divmod(nanoseconds, 1_000_000_000)
+    moment = datetime.fromtimestamp(seconds, UTC).replace(microsecond=rest // 1_000)
+    assert stamp(nanoseconds) == moment.isoformat(timespec="milliseconds")

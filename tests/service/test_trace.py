@@ -149,7 +149,7 @@ def test_the_only_prediction_of_a_request_has_the_id_that_was_made_for_it(publis
 
 
 def test_no_client_chooses_the_id_of_its_prediction(published: Artifact) -> None:
-    chosen = Ids().take()[0]
+    chosen = Ids().one()
 
     request_id, (name,) = ids_of(published, prediction(headers={"X-Request-ID": chosen}))
 
