@@ -20,7 +20,7 @@ test: lint ## lint, check types, run every test
 test-reliability: $(VENV)/dev ## the tests that take longer, with their figures: load, kills, swaps, upgrades, retraining
 	@$(BIN)/python -m pytest -s tests/reliability
 
-bench: $(VENV)/dev ## what a training, a request, cache, journal, metrics and a start of the service cost
+bench: $(VENV)/dev $(VENV)-bench/ready ## what a training, a request, cache, journal, metrics and a start of the service cost
 	@$(BIN)/python -m benchmarks.model
 	@$(BIN)/python -m benchmarks.request
 	@$(BIN)/python -m benchmarks.cache
@@ -28,6 +28,8 @@ bench: $(VENV)/dev ## what a training, a request, cache, journal, metrics and a 
 	@test -e "$${APPRAISER_ARTIFACTS:-artifacts}/deployment.json" || $(BIN)/appraiser train
 	@$(BIN)/python -m benchmarks.start
 	@$(BIN)/python -m benchmarks.slow_clients
+	@$(VENV)-bench/bin/python -m benchmarks.mixed
+	@$(VENV)-bench/bin/python -m benchmarks.compare
 
 lint: $(VENV)/dev ## ruff and mypy
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
@@ -35,11 +37,12 @@ lint: $(VENV)/dev ## ruff and mypy
 LOCK := $(BIN)/uv pip compile --quiet --universal --fork-strategy fewest --generate-hashes --no-header pyproject.toml
 lock: $(VENV)/dev ## choose dependencies anew and lock them with hashes
 	@$(LOCK) --upgrade --extra train --extra dev -o requirements-dev.txt
+	@$(LOCK) --extra train --extra dev --extra bench -c requirements-dev.txt -o requirements-bench.txt
 	@$(LOCK) --extra train -c requirements-dev.txt -o requirements-train.txt
 	@$(LOCK) -c requirements-train.txt -o requirements.txt
 
 clean: ## remove the environment and caches; artifacts stay
-	@rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis build *.egg-info
+	@rm -rf $(VENV) $(VENV)-bench .mypy_cache .ruff_cache .pytest_cache .hypothesis build *.egg-info
 
 # A file for each set of requirements that is installed: newer than its lock, it is up to date.
 $(VENV)/python:
@@ -52,4 +55,11 @@ $(VENV)/train $(VENV)/dev: $(VENV)/%: requirements-%.txt pyproject.toml | $(VENV
 	@echo "installing $<"
 	@$(PIP) install --require-hashes -r $<
 	@$(PIP) install --no-deps --no-build-isolation --editable .
+	@touch $@
+
+# An environment of its own, so that what others are built of is not what ours is tested with.
+$(VENV)-bench/ready: requirements-bench.txt
+	@echo "making $(VENV)-bench, for what Appraiser is compared with"
+	@$(PYTHON) -m venv $(VENV)-bench
+	@$(VENV)-bench/bin/python -m pip --disable-pip-version-check --quiet install --require-hashes -r $<
 	@touch $@
