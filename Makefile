@@ -29,6 +29,7 @@ bench: $(VENV)/dev $(VENV)-bench/ready ## what a training, a request, cache, jou
 	@$(BIN)/python -m benchmarks.start
 	@$(BIN)/python -m benchmarks.slow_clients
 	@$(VENV)-bench/bin/python -m benchmarks.mixed
+	@$(VENV)-bench/bin/python -m benchmarks.endurance
 	@$(VENV)-bench/bin/python -m benchmarks.compare
 
 lint: $(VENV)/dev ## ruff and mypy

@@ -1,4 +1,4 @@
-"""A siege: clients that send half a header, half a body, or never close, all at once, while good clients want answers.
+"""A siege: clients that send half, drip or never close, all at once, while good clients want answers.
 
 The reliability test asserts what benchmarks/slow_clients.py prints.
 """
@@ -12,10 +12,9 @@ from pathlib import Path
 
 from tests.gunicorn_process import HOST, GunicornProcess, gunicorn
 
-EACH = 64  # of the three kinds of slow clients
 PROBERS = 4  # good clients at a time
 PROBE_TIMEOUT = 2.0  # seconds; a good client that waits longer has not been answered
-DRIP_SECONDS = 0.5  # between two bytes of a slow client
+DRIP_SECONDS = 1.0  # between two bytes of a client that drips
 WORKERS = 2
 
 # In seconds, short so that a test sees them pass.
@@ -27,8 +26,6 @@ LONG = "header_seconds=600, body_seconds=600, write_seconds=600"
 GTHREAD_ARGUMENTS = ("--threads", "4", "--graceful-timeout", "10")  # it may take all of that to stop
 OUR_WORKER = "service.worker.AppraiserWorker"
 APPLICATION = """
-import logging, sys
-from service.adapter import WsgiAdapter
 from service.limits import Limits
 
 def app(environ, start_response):
@@ -36,14 +33,26 @@ def app(environ, start_response):
     return [b"ok"]
 
 app.limits = Limits({limits})
-asgi = WsgiAdapter(app, {{"wsgi.errors": sys.stderr}}, logging.getLogger())  # for gunicorn's own asgi worker
+
+async def asgi(scope, receive, send):  # for gunicorn's own asgi worker: the same, when the whole request is there
+    while scope["type"] == "http" and (await receive()).get("more_body"):
+        pass
+    if scope["type"] == "http":
+        headers = [(b"Content-Type", b"text/plain"), (b"Content-Length", b"2")]
+        await send({{"type": "http.response.start", "status": 200, "headers": headers}})
+        await send({{"type": "http.response.body", "body": b"ok"}})
 """
 
 GOOD = b"GET / HTTP/1.1\r\nHost: good\r\nConnection: close\r\n\r\n"
+HALF_A_HEADER = b"POST / HTTP/1.1\r\nHost: slow\r\nX: "
+HALF_A_BODY = b"POST / HTTP/1.1\r\nHost: slow\r\nContent-Length: 1000\r\n\r\nx"
+DRIPS = "a byte a second"
+# What they send, and how many of them there are.
 SLOW = {
-    "half header": b"POST / HTTP/1.1\r\nHost: slow\r\nX: ",
-    "half body": b"POST / HTTP/1.1\r\nHost: slow\r\nContent-Length: 1000\r\n\r\nx",
-    "never closes": GOOD,
+    "half header": (HALF_A_HEADER, 40),
+    "half body": (HALF_A_BODY, 24),
+    DRIPS: (HALF_A_HEADER, 64),
+    "never closes": (GOOD, 64),
 }
 
 
@@ -100,7 +109,9 @@ async def _stop_besieged(server: GunicornProcess) -> float:
 @asynccontextmanager
 async def _slow_clients(port: int) -> AsyncIterator[dict[str, list[asyncio.Task[float]]]]:
     """Connect all slow clients; each task ends when its client is closed, with the seconds since the connection."""
-    streams = {kind: [await asyncio.open_connection(HOST, port) for _ in range(EACH)] for kind in SLOW}
+    streams = {
+        kind: [await asyncio.open_connection(HOST, port) for _ in range(count)] for kind, (_, count) in SLOW.items()
+    }
     tasks = {
         kind: [asyncio.create_task(_stay(kind, *stream)) for stream in connected] for kind, connected in streams.items()
     }
@@ -115,8 +126,8 @@ async def _slow_clients(port: int) -> AsyncIterator[dict[str, list[asyncio.Task[
 
 async def _stay(kind: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> float:
     started = time.monotonic()
-    writer.write(SLOW[kind])
-    dripping = asyncio.create_task(_drip(writer)) if kind != "never closes" else None
+    writer.write(SLOW[kind][0])
+    dripping = asyncio.create_task(_drip(writer)) if kind == DRIPS else None
     try:
         while await reader.read(65536):
             pass

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from tests.reliability.slow_clients import (
     BODY_SECONDS,
+    DRIPS,
     GTHREAD_ARGUMENTS,
     HEADER_SECONDS,
     LONG,
@@ -15,7 +16,12 @@ from tests.reliability.slow_clients import (
 )
 
 # Seconds after which each kind is closed, and how late a loaded machine may be.
-DEADLINES = {"half header": HEADER_SECONDS, "half body": BODY_SECONDS, "never closes": WRITE_SECONDS}
+DEADLINES = {
+    "half header": HEADER_SECONDS,
+    "half body": BODY_SECONDS,
+    DRIPS: HEADER_SECONDS,
+    "never closes": WRITE_SECONDS,
+}
 LATE = 5.0
 WATCH = BODY_SECONDS + LATE
 
