@@ -6,7 +6,7 @@ By hand, with a page on port 8089: `locust -f benchmarks/locustfile.py --host ht
 import random
 from http import HTTPStatus
 
-from locust import FastHttpUser, HttpUser, constant_throughput, task
+from locust import FastHttpUser, HttpUser, TaskSet, constant_throughput, task
 
 from service.contract import EXAMPLE_HOUSE
 
@@ -28,7 +28,7 @@ def house() -> dict[str, float]:
     }
 
 
-class Mixed:
+class Mixed(TaskSet):
     """What a client does. Whatever is not the expected answer is a failure, and makes locust's exit code 1."""
 
     wait_time = constant_throughput(20)
@@ -67,14 +67,17 @@ class Mixed:
                 answer.failure(f"expected {status}, got {answer.status_code}: {answer.text[:200]}")
 
 
-class Keeping(Mixed, FastHttpUser):
+class Keeping(FastHttpUser):
     """Keeps its connection."""
 
+    tasks = (Mixed,)
     weight = 3
 
 
-class Closing(Mixed, HttpUser):
+class Closing(HttpUser):
     """Opens a connection for each request."""
+
+    tasks = (Mixed,)
 
     def on_start(self) -> None:
         """Say so in every request."""

@@ -22,6 +22,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, FiniteFloat, Validati
 from pricing.errors import DamagedJournalError, UnknownPredictionError
 from pricing.ids import moment
 from pricing.manifest import Sha256, Version
+from pricing.memory import give_back
 from pricing.segments import (
     PLAIN,
     VERSIONS,
@@ -343,6 +344,7 @@ class Journal:
         self._retired_at = time.monotonic()
         try:
             retire(self.root, self._writer, self._keep_seconds, time.time())
+            give_back()  # compression takes some megabytes, which the process would keep
         except OSError as error:
             logger.error("old segments of the journal in %s stay as they are: %s", self.root, _why(error))  # noqa: TRY400
 

@@ -5,7 +5,7 @@ import threading
 from contextlib import suppress
 from typing import Final
 
-from service import memory
+from pricing import memory
 from service.errors import NotReadyError
 from service.models import Models
 from service.slots import Slot, WorkerState

@@ -1,4 +1,4 @@
-"""The memory of former models goes back to the system, where the C library is glibc; elsewhere nothing is done here."""
+"""Memory of former models and of compression goes back to the system, where the C library is glibc."""
 
 import ctypes
 from typing import Final
