@@ -187,6 +187,7 @@ class Connection(ASGIProtocol):  # type: ignore[misc]  # gunicorn carries no typ
         if not self._flow_control.write_paused:
             self._answered()
         elif self._phase is Phase.ANSWER:
+            self._pause_reading()  # nothing may reach the parser between this request and its `_next` or IDLE
             self._enter(Phase.ANSWER, self._limits.write_seconds)
         return answer
 
@@ -205,6 +206,7 @@ class Connection(ASGIProtocol):  # type: ignore[misc]  # gunicorn carries no typ
         if self._is_last:
             self._close_transport()
         elif not self._callback_parser.is_complete and not self._half_closed:  # the request was an ordinary one
+            self._resume_reading()
             self._enter(Phase.IDLE, self._keepalive)
         elif self._callback_parser.remaining():
             self.worker.loop.call_soon(self._next)  # else 10,000 pipelined requests would be answered in one go

@@ -349,6 +349,16 @@ def test_pipelined_requests_are_answered_in_order(server: GunicornProcess) -> No
         assert [answer(client) for _ in range(10)] == [(200, b"%d" % i) for i in range(10)]
 
 
+def test_half_a_header_behind_an_answer_that_is_not_taken_stays_the_half_of_its_header(server: GunicornProcess) -> None:
+    with server.connect() as client:
+        client.sendall(request("/big/20000000"))
+        assert select.select([client], [], [], 10)[0]  # it is answered, and more than the kernel holds
+        client.sendall(b"GET /big/3 HTTP/1.1\r\nX: ")
+        assert answer(client)[0] == 200
+        client.sendall(request("/big/5"))  # the rest of that header, and no request of its own
+        assert answer(client) == (200, b"xxx")
+
+
 def test_a_client_that_pipelines_takes_turns_with_the_others(tmp_path: Path) -> None:
     many = 4_000
     with serve(tmp_path) as server, server.connect() as greedy, server.connect() as modest:
