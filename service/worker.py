@@ -26,6 +26,7 @@ from gunicorn.errors import ConfigError
 from gunicorn.http.wsgi import base_environ
 from gunicorn.workers.gasgi import ASGIWorker
 
+from service.acceptor import Acceptor, Census
 from service.adapter import WsgiAdapter, environ_key
 from service.connection import Connection
 from service.limits import DEFAULTS, TICK_SECONDS
@@ -46,6 +47,8 @@ MOST_FIELDS: Final = 100
 class AppraiserWorker(ASGIWorker):  # type: ignore[misc]  # gunicorn carries no types
     """gunicorn's asgi worker, for a WSGI application. Configure it as `worker_class`."""
 
+    census: Final = Census()  # one for all workers: the master loads this class before it forks them
+    acceptor: Acceptor
     wsgi: WSGIApplication
     loop: asyncio.AbstractEventLoop
     alive: bool
@@ -64,6 +67,7 @@ class AppraiserWorker(ASGIWorker):  # type: ignore[misc]  # gunicorn carries no 
         self.connections: set[Connection] = set()
         self.stop_by = math.inf  # in the loop's time
         self._wake = asyncio.Event()
+        self._place = self.census.claim()
 
     @classmethod
     def check_config(cls, cfg: Any, log: Any) -> None:  # noqa: ANN401 -- untyped
@@ -80,6 +84,11 @@ class AppraiserWorker(ASGIWorker):  # type: ignore[misc]  # gunicorn carries no 
         if cfg.is_ssl or cfg.protocol != "http" or cfg.http2_cleartext != "off":
             message = "AppraiserWorker speaks plain HTTP/1.1: no certfile, uwsgi protocol or http2_cleartext"
             raise ConfigError(message)
+
+    def init_process(self) -> None:
+        """Run, in the process that the master has forked."""
+        self.census.move_in(self._place, os.getpid())
+        super().init_process()
 
     def _setup_event_loop(self) -> None:
         self.loop = uvloop.new_event_loop()
@@ -111,19 +120,16 @@ class AppraiserWorker(ASGIWorker):  # type: ignore[misc]  # gunicorn carries no 
         self._wake.set()
 
     def connected(self, connection: Connection) -> None:
-        """Stop accepting at `worker_connections`.
-
-        Not accepted, a client waits in the kernel's queue, from which any other worker of this socket takes it.
-        Accepted and closed, it would be lost although another worker may be free.
-        """
+        """Remember it."""
         self.connections.add(connection)
-        if len(self.connections) >= self.worker_connections:
-            self._stop_accepting()
+        if not self.alive:
+            connection.stop()
 
     def disconnected(self, connection: Connection) -> None:
         """Forget it, and accept again if we were full, or stop if its last request was that of `max_requests`."""
         self.connections.discard(connection)
-        if not (self.servers and self.alive):
+        self.acceptor.gone()
+        if not (self.acceptor.is_open and self.alive):
             self._wake.set()
 
     def answered(self) -> None:
@@ -135,23 +141,19 @@ class AppraiserWorker(ASGIWorker):  # type: ignore[misc]  # gunicorn carries no 
 
     async def _serve(self) -> None:
         super().init_signals()
+        self.acceptor = Acceptor(
+            self.loop,
+            [listener.sock for listener in self.sockets],
+            lambda: Connection(self),
+            most=self.worker_connections,
+            census=self.census,
+            place=self._place,
+            log=self.log.error_log,
+        )
         while self.alive and self.ppid == os.getppid():
-            if not self.servers and len(self.connections) < self.worker_connections:
-                await self._accept()
+            self.acceptor.open()
             await self._tick()
         await self._shutdown()
-
-    async def _accept(self) -> None:
-        for listener in self.sockets:
-            # A duplicate, because a server closes its socket with itself; the backlog, else it is set to 100.
-            server = await self.loop.create_server(
-                lambda: Connection(self), sock=listener.sock.dup(), backlog=self.cfg.backlog
-            )
-            self.servers.append(server)
-
-    def _stop_accepting(self) -> None:
-        while self.servers:
-            self.servers.pop().close()
 
     async def _tick(self) -> None:
         """Beat the heart, expire what is overdue, wait for the next tick or for somebody to wake us."""
@@ -166,13 +168,13 @@ class AppraiserWorker(ASGIWorker):  # type: ignore[misc]  # gunicorn carries no 
 
     async def _shutdown(self) -> None:
         """Close what is idle, give the rest until `stop_by`; no connection is left after that."""
-        self._stop_accepting()
+        self.acceptor.finish()
         for listener in self.sockets:
             listener.close()  # so that who comes now is refused at once, or goes to another worker
         self.stop_by = self.loop.time() + min(self.limits.stop_seconds, self.cfg.graceful_timeout / 2)
         for connection in tuple(self.connections):
             connection.stop()
-        while self.connections and not self._quick_shutdown:
+        while self.acceptor.count and not self._quick_shutdown:
             await self._tick()
 
 

@@ -1,8 +1,10 @@
 """The worker, in a real gunicorn: deadlines, limits, stops, and what a WSGI application may expect of its server."""
 
 import json
+import os
 import re
 import select
+import signal
 import socket
 import time
 from collections.abc import Iterator
@@ -396,6 +398,25 @@ def test_a_worker_that_is_full_leaves_clients_to_the_other(tmp_path: Path) -> No
             client.sendall(request("/pid") + b"G")
             pids.append(answer(client)[1])
         assert sorted(pids.count(pid) for pid in set(pids)) == [3, 3]
+
+
+def test_the_worker_with_fewer_connections_takes_the_next_ones(tmp_path: Path) -> None:
+    many = 16
+    with serve(tmp_path, workers=2, limits="Limits(header_seconds=300)") as server, ExitStack() as clients:
+
+        def pid_of_next() -> int:
+            client = clients.enter_context(server.connect())
+            client.sendall(request("/pid") + b"G")
+            return int(answer(client)[1])
+
+        stopped = pid_of_next()
+        os.kill(stopped, signal.SIGSTOP)
+        try:
+            assert stopped not in {pid_of_next() for _ in range(many)}
+        finally:
+            os.kill(stopped, signal.SIGCONT)
+        pids = [pid_of_next() for _ in range(many)]
+        assert pids.count(stopped) > many * 3 / 4  # all but those that it was too late for, on a loaded machine
 
 
 def test_more_than_a_hundred_clients_may_wait_for_room(tmp_path: Path) -> None:
