@@ -7,7 +7,6 @@
 """
 
 import fcntl
-import hashlib
 import io
 import os
 from collections.abc import Iterator
@@ -25,6 +24,7 @@ VERSIONS: Final = ".versions"
 ASIDE: Final = ".aside"  # a folder, so that no pattern of a reader meets what is half written
 TIME_FORMAT: Final = "%Y%m%dT%H%M%S.%fZ"
 BLOCK: Final = 1 << 16  # bytes read at once from the end of a segment: a batch of 100 houses
+LEVEL: Final = 1  # of zstd: for such lines it takes 0.6 of the default's time, and leaves a tenth less
 DAY_SECONDS: Final = 86_400.0
 ORPHANED_SECONDS: Final = 3_600.0  # nobody's: an instance that has written nothing for so long is not just starting
 
@@ -195,21 +195,16 @@ def _compress(path: Path) -> None:
 
 def _write_compressed(plain: IO[bytes], aside: Path) -> None:
     with aside.open("wb") as target:
-        zstandard.ZstdCompressor(write_checksum=True).copy_stream(plain, target)
+        zstandard.ZstdCompressor(LEVEL, write_checksum=True).copy_stream(plain, target)
         target.flush()
         os.fsync(target.fileno())
     plain.seek(0)
-    with zstandard.open(aside, "rb") as again:
-        if _digest(plain) != _digest(again):
-            msg = f"{aside.name} does not hold what was written"
-            raise OSError(None, msg)
-
-
-def _digest(file: IO[bytes]) -> bytes:
-    digest = hashlib.sha256()
-    while block := file.read(BLOCK):
-        digest.update(block)
-    return digest.digest()
+    with io.BufferedReader(zstandard.open(aside, "rb"), BLOCK) as again:
+        while (block := plain.read(BLOCK)) == again.read(BLOCK):
+            if not block:
+                return
+    msg = f"{aside.name} does not hold what was written"
+    raise OSError(None, msg)
 
 
 def sync_folder(folder: Path) -> None:
