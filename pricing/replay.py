@@ -20,9 +20,9 @@ def differences(record: Record, predictor: Predictor) -> list[str]:
         raise DamagedJournalError(msg) from error
     price, lower, upper, level = predictor.predict(to_matrix([house]), record.confidence_level)
     again = {
-        "predicted_price": float(price[0]),
-        "lower": float(lower[0]),
-        "upper": float(upper[0]),
+        "predicted_price": price[0],
+        "lower": lower[0],
+        "upper": upper[0],
         "confidence_level": level,
     }
     recorded = record.model_dump(include=set(again))

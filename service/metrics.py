@@ -164,8 +164,8 @@ class _OfVersion(NamedTuple):
     """What a prediction of one version touches, looked up once."""
 
     inference: Buckets
-    price: Buckets
-    features: list[Buckets]
+    values: list[Buckets]
+    """Of the price, and of each feature."""
     hits: Cell
     misses: Cell
 
@@ -231,13 +231,11 @@ class Metrics:
             if run.cache != "hit":
                 found.inference.observe(run.seconds)
             if len(houses) == 1:  # numpy would take ten times as long for one
-                found.price.observe(float(prediction.price[0]))
-                for buckets, value in zip(found.features, houses[0].tolist(), strict=True):
+                for buckets, value in zip(found.values, (*prediction.price, *houses[0].tolist()), strict=True):
                     buckets.observe(value)
             else:
-                found.price.observe_all(prediction.price)
-                for column, buckets in enumerate(found.features):
-                    buckets.observe_all(houses[:, column])
+                for buckets, column in zip(found.values, (np.array(prediction.price), *houses.T), strict=True):
+                    buckets.observe_all(column)
 
     def batch(self, rows: int) -> None:
         """A batch has come."""
@@ -276,10 +274,12 @@ class Metrics:
         if found is None:
             found = self._versions[version] = _OfVersion(
                 inference=self._inference.of(INFERENCE_SECONDS, version),
-                price=self._price.of(PRICE_DOLLARS, version),
-                features=[
-                    self._feature.of(np.array(feature.bins, dtype=np.float32).tolist(), version, feature.name)
-                    for feature in model.manifest.features
+                values=[
+                    self._price.of(PRICE_DOLLARS, version),
+                    *(
+                        self._feature.of(np.array(feature.bins, dtype=np.float32).tolist(), version, feature.name)
+                        for feature in model.manifest.features
+                    ),
                 ],
                 hits=self._lookups.of(version, "hit"),
                 misses=self._lookups.of(version, "miss"),

@@ -87,7 +87,7 @@ class Observer:
         route, method = self._route_of(environ["PATH_INFO"]), environ["REQUEST_METHOD"]
         method = method if method in METHODS else OTHER
         self._metrics.answered(route, method, status, trace.version, seconds)
-        self._write(trace, int(status), {"method": method, "route": route, "milliseconds": round(seconds * 1e3, 3)})
+        self._write(trace, int(status), {"method": method, "route": route, "milliseconds": int(seconds * 1e6) / 1e3})
 
     def _write(self, trace: Trace, status: int, facts: dict[str, object]) -> None:
         if self._log is None:

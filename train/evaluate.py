@@ -39,7 +39,7 @@ def calibrate(log_price: Column, spread: Column, prices: Column) -> Calibration:
 
 def score(predictor: Predictor, houses: Matrix, prices: Column) -> Scores:
     """Errors of the price for float32 of shape (n, 5) and US dollars of shape (n,)."""
-    predicted = predictor.predict(houses, LOWEST_LEVEL).price
+    predicted = np.array(predictor.predict(houses, LOWEST_LEVEL).price)
     errors = np.abs(predicted / prices - 1)
     unexplained = float(np.sum((prices - predicted) ** 2))
     total = float(np.sum((prices - prices.mean()) ** 2))
@@ -58,7 +58,7 @@ def intervals(predictor: Predictor, houses: Matrix, prices: Column) -> tuple[Int
 
 def fifths(predictor: Predictor, houses: Matrix, prices: Column) -> tuple[Fifth, ...]:
     """The same by fifth of the predicted price, cheapest first; needs at least five rows."""
-    predicted = predictor.predict(houses, LOWEST_LEVEL).price
+    predicted = np.array(predictor.predict(houses, LOWEST_LEVEL).price)
     parts = np.array_split(np.argsort(predicted, kind="stable"), 5)
     return tuple(
         Fifth(
@@ -73,9 +73,10 @@ def fifths(predictor: Predictor, houses: Matrix, prices: Column) -> tuple[Fifth,
 
 
 def _interval(predictor: Predictor, houses: Matrix, prices: Column, level: float) -> Interval:
-    price, lower, upper, held = predictor.predict(houses, level)
+    prediction = predictor.predict(houses, level)
+    price, lower, upper = prediction.columns()
     return Interval(
-        level=held,
+        level=prediction.confidence_level,
         coverage=float(np.mean((lower <= prices) & (prices <= upper))),
         median_width=float(np.median((upper - lower) / price)),
     )

@@ -108,11 +108,12 @@ def judge(champion: Contender, challenger: Contender, evidence: Evidence) -> Ver
     if groups < FEWEST_GROUPS:
         msg = f"{groups} different houses are left to judge on, at least {FEWEST_GROUPS} are needed: bring more sales"
         raise DataError(msg)
-    old, new = (contender.predictor.predict(houses, LEVEL) for contender in (champion, challenger))
-    old_error, new_error = (np.abs(np.log(found.price / prices)) for found in (old, new))
+    old_price, _, _ = champion.predictor.predict(houses, LEVEL).columns()
+    new_price, lower, upper = challenger.predictor.predict(houses, LEVEL).columns()
+    old_error, new_error = (np.abs(np.log(price / prices)) for price in (old_price, new_price))
     constant_error = np.abs(np.log(prices) - np.median(np.log(prices)))
     ratio = float(new_error.mean() / old_error.mean())
-    coverage = float(np.mean((new.lower <= prices) & (prices <= new.upper)))
+    coverage = float(np.mean((lower <= prices) & (prices <= upper)))
     parity = challenger.manifest.parity
     figures = Verdict(
         champion=champion.manifest.version,
@@ -130,7 +131,7 @@ def judge(champion: Contender, challenger: Contender, evidence: Evidence) -> Ver
         skill_lower=_lower_gain(bootstrap(position, constant_error, new_error)),
         coverage=coverage,
         coverage_tolerance=3 * float(np.sqrt(LEVEL * (1 - LEVEL) / len(prices))) + COVERAGE_SLACK,
-        fifths=fifths((old.price + new.price) / 2, position, old_error, new_error),
+        fifths=fifths((old_price + new_price) / 2, position, old_error, new_error),
         parity_ppm=max(parity.test_ppm, parity.threshold_ppm),
         parity_limit_ppm=parity.limit_ppm,
         against=(),

@@ -66,7 +66,7 @@ def prices(*artifacts: Artifact) -> Prices:
     found: Prices = {}
     for artifact in artifacts:
         price, lower, upper, _ = load(artifact).predict(houses, DEFAULT_LEVEL)
-        for house, row in enumerate(zip(price.tolist(), lower.tolist(), upper.tolist(), strict=True)):
+        for house, row in enumerate(zip(price, lower, upper, strict=True)):
             found[artifact.manifest.version, house] = (round(row[0], 2), round(row[1], 2), round(row[2], 2))
     return found
 

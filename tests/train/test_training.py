@@ -190,10 +190,11 @@ class TestTooLittle:
     @pytest.mark.parametrize("family", FAMILIES)
     def test_equal_prices_are_learned_like_any_others(self, family: FamilyName) -> None:
         sales = some(ROWS, price=np.full(ROWS, 100_000.0))
-        found = load(train(sales, PLAN._replace(family=family), quietly)).predict(sales.houses, 0.9)
-        assert found.price == pytest.approx(100_000)
-        assert (found.lower <= found.price).all()
-        assert (found.price <= found.upper).all()
+        predictor = load(train(sales, PLAN._replace(family=family), quietly))
+        price, lower, upper = predictor.predict(sales.houses, 0.9).columns()
+        assert price == pytest.approx(100_000)
+        assert (lower <= price).all()
+        assert (price <= upper).all()
 
 
 class TestTheFamily:
