@@ -2,15 +2,12 @@
 
 <root>/<version>/model.onnx  manifest.json    immutable; the folder is renamed into place when it is whole
 <root>/deployment.json                        the pointer; replaced by rename, its generation only grows
-
-Who writes holds the lock, so what lies aside under one of our names was left by a crash.
 """
 
-import fcntl
 import hashlib
 import os
-from collections.abc import Callable, Collection, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Collection, Mapping
+from contextlib import suppress
 from pathlib import Path
 from types import MappingProxyType
 from typing import Final, NamedTuple
@@ -19,7 +16,6 @@ import orjson
 from pydantic import ValidationError
 
 from pricing.deployment import Deployment, Target, promoted
-from pricing.disk import Disk
 from pricing.errors import (
     ArtifactError,
     DamagedArtifactError,
@@ -29,12 +25,12 @@ from pricing.errors import (
     UnknownVersionError,
     VersionExistsError,
 )
+from pricing.folder import Folder
 from pricing.manifest import Manifest, is_version, version_key
 
 GRAPH_FILE: Final = "model.onnx"
 MANIFEST_FILE: Final = "manifest.json"
 POINTER_FILE: Final = "deployment.json"
-ASIDE: Final = ".aside-"
 REPAIR: Final = "remove the file and promote a version"
 NOTHING_BESIDE: Final[Mapping[str, bytes]] = MappingProxyType({})
 
@@ -46,12 +42,8 @@ class Artifact(NamedTuple):
     graph: bytes
 
 
-class Store:
+class Store(Folder):
     """The artifacts folder. Reading needs no write access; nothing is created before the first `publish`."""
-
-    def __init__(self, root: Path, disk: Disk | None = None) -> None:
-        self.root = root
-        self._disk = disk or Disk()
 
     def versions(self) -> list[str]:
         """Published versions, oldest number first."""
@@ -219,10 +211,7 @@ class Store:
 
     def _replace_pointer(self, deployment: Deployment) -> None:
         data = orjson.dumps(deployment.model_dump(), option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
-        aside = self._aside(POINTER_FILE)
-        self._disk.write(aside, data)
-        self._disk.sync(aside)
-        self._disk.rename(aside, self.root / POINTER_FILE)
+        self._replace(POINTER_FILE, data)
 
     def _put_back(self, former: Deployment | None, generation: int) -> None:
         if former is None:
@@ -237,24 +226,6 @@ class Store:
         self._disk.sync(self.root)  # it must have lost its name for good before its files go
         self._disk.remove(aside)
 
-    def _sync_or(self, undo: Callable[[], None]) -> None:
-        """Make the names in the folder durable; what cannot be, others must not see either, so it is undone."""
-        try:
-            self._disk.sync(self.root)
-        except OSError:
-            undo()  # a disk that refuses this too leaves what there is, which is whole
-            self._disk.sync(self.root)
-            raise
-
-    def _aside(self, name: str) -> Path:
-        """A path of that name for what is not whole yet; what a crash left there, or at another, is removed."""
-        left_by_a_crash = list(self.root.glob(f"{ASIDE}*"))
-        if left_by_a_crash:  # a version on its way out may not have lost its name for good
-            self._disk.sync(self.root)
-        for path in left_by_a_crash:
-            self._disk.remove(path)
-        return self.root / f"{ASIDE}{name}"
-
     def _folder(self, version: str) -> Path:
         if not is_version(version):
             msg = f"{version!r} is not a version; versions are written v1.2.3"
@@ -263,25 +234,6 @@ class Store:
 
     def _unknown(self, version: str) -> str:
         return f"there is no {version}; published: {', '.join(self.versions()) or 'nothing'}"
-
-    @contextmanager
-    def _writing(self) -> Iterator[None]:
-        """One writer at a time; the kernel frees the lock when its holder dies. Raises NotWritableError."""
-        try:
-            self._make_root()
-            with (self.root / ".lock").open("ab") as handle:
-                fcntl.flock(handle, fcntl.LOCK_EX)
-                yield
-        except OSError as error:  # reading has errors of its own
-            msg = f"{self.root} cannot be written: {error.strerror}"
-            raise NotWritableError(msg) from error
-
-    def _make_root(self) -> None:
-        missing = [path for path in (self.root, *self.root.parents) if not path.exists()]
-        for path in reversed(missing):
-            with suppress(FileExistsError):  # another writer was faster
-                self._disk.make_folder(path)
-            self._disk.sync(path.parent)
 
 
 def _sha256(data: bytes) -> str:

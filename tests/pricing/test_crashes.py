@@ -13,7 +13,8 @@ import pytest
 from pricing.deployment import Deployment, divided, rolled_back
 from pricing.disk import Disk
 from pricing.errors import AppraiserError, NotWritableError
-from pricing.store import ASIDE, POINTER_FILE, Artifact, Store
+from pricing.folder import ASIDE
+from pricing.store import POINTER_FILE, Artifact, Store
 from service.errors import NotReadyError
 from service.models import NOTHING_DEPLOYED, Models
 from tests.crashing_disk import Operation, RecordingDisk, State, after, cut, folder_of, half, killed, restore
