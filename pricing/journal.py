@@ -225,7 +225,8 @@ class Journal:
         ]
         shared = orjson.dumps({"predicted_at": predicted_at, "request_id": request_id, "key_id": key_id})
         end = b"," + shared[1:-1] + (self._ends.get(source) or self._end_of(source))
-        return orjson.dumps(own)[1:-2].replace(b"},{", end + b"{") + end
+        # `replace` would look for them twice
+        return (end + b"{").join(orjson.dumps(own)[1:-2].split(b"},{")) + end
 
     def _end_of(self, source: Source) -> bytes:
         """The rest of a line, which is the same for many."""

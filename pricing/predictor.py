@@ -9,6 +9,7 @@ import threading
 from collections.abc import Callable, Sequence
 from itertools import product
 from math import exp
+from operator import mul, truediv
 from typing import Final, NamedTuple, Protocol
 
 import numpy as np
@@ -113,11 +114,9 @@ class Predictor:
         """
         held, quantile = self._calibration.at(level)
         log_price, spread = self._run(houses)
-        price = [exp(value) for value in log_price.tolist()]
-        ratio = [exp(quantile * value) for value in spread.tolist()]
-        lower = [value / times for value, times in zip(price, ratio, strict=True)]
-        upper = [value * times for value, times in zip(price, ratio, strict=True)]
-        return Prediction(price, lower, upper, held)
+        price = list(map(exp, log_price.tolist()))
+        ratio = list(map(exp, (quantile * spread).tolist()))
+        return Prediction(price, list(map(truediv, price, ratio)), list(map(mul, price, ratio)), held)
 
 
 def load(artifact: Artifact) -> Predictor:

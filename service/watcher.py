@@ -29,6 +29,7 @@ class Watcher:
     def start(self) -> None:
         """Load what is deployed, and then go on looking. Never raises."""
         memory.use_one_arena()
+        memory.collect_rarely()
         self.look()
         self._thread.start()
 

@@ -3,7 +3,7 @@
 import gc
 import shutil
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -14,7 +14,7 @@ from service.models import Models
 from service.resources import Resources
 from service.slots import RunFolder, WorkerState
 from service.watcher import Watcher
-from tests.fake_service import DEFAULTS
+from tests.fake_service import DEFAULTS, HOUSE, fake_app
 from tests.waiting import wait_until
 
 
@@ -267,6 +267,34 @@ def test_the_watcher_follows_by_itself_and_says_so_in_its_slot(four: Store, tmp_
     watcher.stop()
     assert not watcher._thread.is_alive()
     assert in_service(models) == (2, ("v1.1.0", "v1.0.0"))
+
+
+@pytest.fixture
+def collections() -> Iterator[list[str]]:
+    """When cycles were looked for; how often they are, is put back at the end."""
+    seen: list[str] = []
+
+    def remember(phase: str, _: dict[str, int]) -> None:
+        seen.append(phase)
+
+    thresholds = gc.get_threshold()
+    gc.collect()
+    gc.callbacks.append(remember)
+    yield seen
+    gc.callbacks.remove(remember)
+    gc.set_threshold(*thresholds)
+
+
+def test_a_batch_is_answered_without_looking_for_cycles(
+    four: Store, collections: list[str], published: Artifact
+) -> None:
+    Watcher(Models(four), None).start()
+    client = fake_app(published.manifest).test_client()
+    collections.clear()
+
+    assert client.post("/predict/batch", json={"houses": [HOUSE] * 1_000}).status_code == 200
+
+    assert collections == []
 
 
 def test_a_worker_without_a_slot_serves_all_the_same(
