@@ -54,6 +54,12 @@ worker_tmp_dir = "/dev/shm"  # noqa: S108 -- memory, private to gunicorn, and na
 # A socket for remote control that nobody here uses.
 control_socket_disable = True
 
+# What is said of a client by others than these proxies is not believed; gunicorn's own default would believe this host.
+forwarded_allow_ips = ",".join(map(str, settings.trusted_proxies))
+
+# And they are believed by the one header that deploy/nginx.conf sets: a client could send the others through a proxy.
+secure_scheme_headers = {"X-FORWARDED-PROTO": "https"}
+
 
 class Lines(Logger):  # type: ignore[misc]  # gunicorn carries no types
     """Says on stdout what gunicorn says, in the shape of the requests' lines."""

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from wsgiref.types import WSGIApplication, WSGIEnvironment
 
     from service.adapter import Address, Answer
+    from service.ordinary import Bounds
     from service.reply import Headers
     from service.worker import AppraiserWorker
 
@@ -71,7 +72,7 @@ class Connection(ASGIProtocol):  # type: ignore[misc]  # gunicorn carries no typ
         self._size = 0  # of the body so far, bytes
         self._discarded = 0  # bytes
         self._shared: WSGIEnvironment | None = None
-        self._bounds = worker.bounds if self._is_ordinary() else None
+        self._bounds: Bounds | None = None  # of the requests that need no parser
         self.deadline = math.inf  # in the loop's time
 
     def _is_ordinary(self) -> bool:
@@ -93,6 +94,8 @@ class Connection(ASGIProtocol):  # type: ignore[misc]  # gunicorn carries no typ
     def connection_made(self, transport: asyncio.Transport) -> None:
         """Start the clock, with the accept and not with the first byte."""
         super().connection_made(transport)
+        if self._is_ordinary():
+            self._bounds = self.worker.bounds_for(transport.get_extra_info("peername"))
         # An answer is over when the kernel has all of it: then closing never waits, and one deadline covers it.
         transport.set_write_buffer_limits(high=0)
         self._enter(Phase.SILENT, self._limits.header_seconds)

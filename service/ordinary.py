@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from service.adapter import environ_key
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from wsgiref.types import WSGIEnvironment
 
 TOKEN: Final = rb"[!#$%&'*+\-.^`|~0-9A-Za-z]+"  # of RFC 9110, but `_`: gunicorn trusts such names to proxies only
@@ -20,7 +21,7 @@ HEAD: Final = re.compile(
     rb"([A-Z]{3,20}) (/[!-$&->@-~]*)(?:\?([!-~]*))? HTTP/1\.1\r\n((?:" + TOKEN + rb":[\t -~\x80-\xff]*\r\n)+)\r\n"
 )
 FIELDS: Final = re.compile(rb"([^:]+):([^\r]*)\r\n")
-# They concern who stands next to us, what that one is trusted with, or how the request is framed.
+# They concern who stands next to us, or how the request is framed.
 NOT_ORDINARY: Final = frozenset({"HTTP_TRANSFER_ENCODING", "HTTP_EXPECT", "HTTP_UPGRADE", "HTTP_TE", "HTTP_TRAILER"})
 MOST_DIGITS: Final = 9
 
@@ -33,8 +34,8 @@ class Bounds(NamedTuple):
     fields: int
     body: int
     """Bytes."""
-    not_ordinary: frozenset[str]
-    """Keys of the environ that shall not be there."""
+    secure: Mapping[str, str]
+    """Keys of the environ by which this peer may say that its client came by https, each with the word for it."""
 
 
 def ordinary(data: bytes, shared: WSGIEnvironment, bounds: Bounds) -> WSGIEnvironment | None:
@@ -47,13 +48,15 @@ def ordinary(data: bytes, shared: WSGIEnvironment, bounds: Bounds) -> WSGIEnviro
     environ = shared.copy()
     for name, value in fields:
         key = environ_key(name)
-        if key in environ or key in bounds.not_ordinary:
+        if key in environ or key in NOT_ORDINARY:
             return None
         environ[key] = value.strip(b" \t").decode("latin-1")
     length = environ.get("CONTENT_LENGTH", "0")
     body = data[head.end() :]
+    scheme = _scheme(environ, bounds.secure) if bounds.secure else "http"
     if (
-        len(fields) > bounds.fields
+        scheme is None
+        or len(fields) > bounds.fields
         or len(length) > MOST_DIGITS
         or not length.isdecimal()
         or int(length) != len(body)
@@ -65,6 +68,14 @@ def ordinary(data: bytes, shared: WSGIEnvironment, bounds: Bounds) -> WSGIEnviro
     environ["PATH_INFO"] = path.decode("latin-1")
     environ["QUERY_STRING"] = query.decode("latin-1") if query else ""
     environ["SERVER_PROTOCOL"] = "HTTP/1.1"
-    environ["wsgi.url_scheme"] = "http"
+    environ["wsgi.url_scheme"] = scheme
     environ["wsgi.input"] = io.BytesIO(body)
     return environ
+
+
+def _scheme(environ: WSGIEnvironment, secure: Mapping[str, str]) -> str | None:
+    """How the client came, as a proxy says; None where two of its headers disagree."""
+    said = {environ[key] == word for key, word in secure.items() if key in environ}
+    if len(said) > 1:
+        return None
+    return "https" if True in said else "http"

@@ -3,10 +3,10 @@
 import re
 import socket
 from pathlib import Path
-from typing import Final, Literal
+from typing import Annotated, Final, Literal
 
-from pydantic import Field, ValidationError
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import BeforeValidator, Field, IPvAnyNetwork, ValidationError
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from service.limits import DEFAULTS
 
@@ -16,6 +16,15 @@ OUR_WORKER: Final = "service.worker.AppraiserWorker"
 def host_name() -> str:
     """the host's name"""  # noqa: D400, D403, D415 -- shown as a default
     return re.sub(r"[^A-Za-z0-9._-]", "_", socket.gethostname())[:64] or "host"
+
+
+def nobody() -> tuple[IPvAnyNetwork, ...]:
+    """nobody"""  # noqa: D400, D403, D415 -- shown as a default
+    return ()
+
+
+def _listed(text: str) -> list[str]:
+    return [entry.strip() for entry in text.split(",")]
 
 
 class Settings(BaseSettings):
@@ -86,6 +95,11 @@ class Settings(BaseSettings):
         default=DEFAULTS.write_seconds,
         gt=0,
         description="Seconds for a client to take its answer, and to close when the service has.",
+    )
+    trusted_proxies: Annotated[tuple[IPvAnyNetwork, ...], NoDecode, BeforeValidator(_listed)] = Field(
+        default_factory=nobody,
+        validate_default=False,  # it is no text
+        description="Whose `X-Forwarded-For` and `X-Forwarded-Proto` are believed: addresses or networks, with commas.",
     )
 
 

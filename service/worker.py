@@ -21,7 +21,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
 import uvloop
-from gunicorn.asgi.protocol import ASGIProtocol
+from gunicorn.asgi.protocol import ASGIProtocol, _RequestHeaderPolicy
 from gunicorn.errors import ConfigError
 from gunicorn.http.wsgi import base_environ
 from gunicorn.workers.gasgi import ASGIWorker
@@ -30,7 +30,7 @@ from service.acceptor import Acceptor, Census
 from service.adapter import WsgiAdapter, environ_key
 from service.connection import Connection
 from service.limits import DEFAULTS, TICK_SECONDS
-from service.ordinary import NOT_ORDINARY, Bounds
+from service.ordinary import Bounds
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -57,7 +57,7 @@ class AppraiserWorker(ASGIWorker):  # type: ignore[misc]  # gunicorn carries no 
     adapter: WsgiAdapter
     base: Mapping[str, object]
     """What is the same in the environ of all requests."""
-    bounds: Bounds
+    _bounds: Bounds
     asgi: None = None  # the base's application, which is not ours
     unparsed: Callable[[int], Headers]
     """Tells the application of an answer to what was no HTTP; returns the headers that it shall have."""
@@ -107,7 +107,12 @@ class AppraiserWorker(ASGIWorker):  # type: ignore[misc]  # gunicorn carries no 
         self.unparsed = observer.unparsed if observer else lambda _status: ()
         self.adapter = WsgiAdapter(self.wsgi, self.log.error_log, **around)
         self.base = base_environ(self.cfg)
-        self.bounds = _bounds(self.cfg, self.limits)
+        self._bounds = _bounds(self.cfg, self.limits)
+
+    def bounds_for(self, peer: object) -> Bounds:
+        """The requests of a peer that need no parser; gunicorn says by which headers it may speak of its client."""
+        secure, _ = _RequestHeaderPolicy(self.cfg, peer, "http", (1, 1))._peer_trusted_for_forwarded()  # noqa: SLF001
+        return self._bounds._replace(secure={environ_key(name.encode()): word for name, word in secure.items()})
 
     def handle_exit_signal(self) -> None:
         """Stop, now and not with the next tick."""
@@ -180,10 +185,9 @@ class AppraiserWorker(ASGIWorker):  # type: ignore[misc]  # gunicorn carries no 
 
 def _bounds(cfg: Any, limits: Limits) -> Bounds:  # noqa: ANN401 -- untyped
     """The requests that need no parser: 0 is gunicorn's word for no limit."""
-    forwarded = {environ_key(name.encode()) for name in cfg.secure_scheme_headers}
     return Bounds(
         head=min(cfg.limit_request_line or MOST_HEAD, cfg.limit_request_field_size or MOST_HEAD, MOST_HEAD),
         fields=cfg.limit_request_fields or MOST_FIELDS,
         body=limits.max_body_bytes,
-        not_ordinary=NOT_ORDINARY | forwarded,
+        secure={},
     )

@@ -4,17 +4,23 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 from gunicorn.asgi.parser import CallbackRequest, ParseError, PythonProtocol
+from gunicorn.asgi.protocol import _RequestHeaderPolicy
+from gunicorn.config import Config
+from gunicorn.http.errors import InvalidSchemeHeaders
 from hypothesis import given
 from hypothesis import strategies as st
 
 from service.adapter import environ_of, shared_by
-from service.ordinary import NOT_ORDINARY, Bounds, ordinary
+from service.ordinary import Bounds, ordinary
 
 if TYPE_CHECKING:
     from wsgiref.types import WSGIEnvironment
 
 SHARED: Final = shared_by({"wsgi.multithread": False}, ("127.0.0.1", 8000), ("127.0.0.1", 50000), "")
-BOUNDS: Final = Bounds(head=1_000, fields=20, body=100, not_ordinary=NOT_ORDINARY | {"HTTP_X_FORWARDED_PROTO"})
+BOUNDS: Final = Bounds(head=1_000, fields=20, body=100, secure={})
+# What a trusted proxy may say, and the same in the words of the environ.
+SECURE: Final = {"X-FORWARDED-PROTO": "https", "X-FORWARDED-SSL": "on"}
+OF_A_PROXY: Final = BOUNDS._replace(secure={"HTTP_X_FORWARDED_PROTO": "https", "HTTP_X_FORWARDED_SSL": "on"})
 PLAIN: Final = b"POST /predict HTTP/1.1\r\nHost: here\r\nContent-Length: 4\r\n\r\nbody"
 
 
@@ -22,14 +28,20 @@ def read(data: bytes, bounds: Bounds = BOUNDS) -> "WSGIEnvironment | None":
     return ordinary(data, SHARED, bounds)
 
 
-def parsed(data: bytes) -> "WSGIEnvironment":
-    """What gunicorn's parser makes of a whole request. Raises ParseError, or AssertionError for half a request."""
+def parsed(data: bytes, bounds: Bounds = BOUNDS) -> "WSGIEnvironment":
+    """What gunicorn's parser makes of a whole request.
+
+    Raises ParseError, InvalidSchemeHeaders, or AssertionError for half a request.
+    """
     chunks: list[bytes] = []
     parser = PythonProtocol(on_body=chunks.append)
     parser.feed(data)
     assert parser.is_complete
     assert not parser.remaining()
-    return environ_of(CallbackRequest.from_parser(parser), b"".join(chunks), SHARED)
+    found = CallbackRequest.from_parser(parser)
+    trust: tuple[dict[str, str], list[str]] = (SECURE if bounds.secure else {}, [])
+    _RequestHeaderPolicy(Config(), None, found.scheme, found.version).apply(found, trust)
+    return environ_of(found, b"".join(chunks), SHARED)
 
 
 def comparable(environ: "WSGIEnvironment") -> dict[str, Any]:
@@ -77,7 +89,6 @@ def test_an_ordinary_request_is_read(data: bytes) -> None:
         pytest.param(PLAIN.replace(b"Host: here", b"Transfer-Encoding: chunked"), id="Transfer-Encoding"),
         pytest.param(PLAIN.replace(b"Host: here", b"Upgrade: websocket"), id="Upgrade"),
         pytest.param(PLAIN.replace(b"Host: here", b"Connection: close"), id="Connection: close"),
-        pytest.param(PLAIN.replace(b"Host: here", b"X-Forwarded-Proto: https"), id="what a proxy says"),
         pytest.param(PLAIN.replace(b": 4", b": +4"), id="a length with a sign"),
         pytest.param(PLAIN.replace(b": 4", b": \xb2"), id="a length that only isdigit takes for one"),
         pytest.param(PLAIN.replace(b": 4", b": "), id="an empty length"),
@@ -95,13 +106,39 @@ def test_everything_else_is_left_to_the_parser(data: bytes) -> None:
 
 def test_the_bounds_themselves_are_ordinary() -> None:
     head = PLAIN.index(b"body")
-    assert read(PLAIN, Bounds(head, 2, 4, NOT_ORDINARY)) is not None
+    assert read(PLAIN, Bounds(head, 2, 4, {})) is not None
     for less in (
-        Bounds(head - 1, 2, 4, NOT_ORDINARY),
-        Bounds(head, 1, 4, NOT_ORDINARY),
-        Bounds(head, 2, 3, NOT_ORDINARY),
+        Bounds(head - 1, 2, 4, {}),
+        Bounds(head, 1, 4, {}),
+        Bounds(head, 2, 3, {}),
     ):
         assert read(PLAIN, less) is None
+
+
+@pytest.mark.parametrize(
+    ("lines", "scheme"),
+    [
+        (b"X-Forwarded-Proto: https", "https"),
+        (b"X-Forwarded-Proto: http", "http"),
+        (b"X-Forwarded-Proto: HTTPS", "http"),
+        (b"X-Forwarded-Proto: https\r\nX-Forwarded-Ssl: on", "https"),
+        (b"X-Forwarded-For: here", "http"),
+    ],
+)
+def test_what_a_proxy_says_of_its_client_is_ordinary_and_nobody_elses_word_counts(lines: bytes, scheme: str) -> None:
+    data = PLAIN.replace(b"Host: here", lines)
+    for bounds, expected in ((OF_A_PROXY, scheme), (BOUNDS, "http")):
+        found = read(data, bounds)
+        assert found is not None
+        assert comparable(found) == comparable(parsed(data, bounds))
+        assert found["wsgi.url_scheme"] == expected
+
+
+def test_a_proxy_that_contradicts_itself_is_left_to_the_parser_which_refuses_it() -> None:
+    data = PLAIN.replace(b"Host: here", b"X-Forwarded-Proto: http\r\nX-Forwarded-Ssl: on")
+    assert read(data, OF_A_PROXY) is None
+    with pytest.raises(InvalidSchemeHeaders):
+        parsed(data, OF_A_PROXY)
 
 
 def test_what_connections_share_is_not_touched() -> None:
@@ -119,12 +156,13 @@ NAMES: Final = st.sampled_from(
     [
         *(b"Host", b"Accept", b"X-A", b"x_a", b"Connection", b"Content-Type", b"Content-Length", b"Transfer-Encoding"),
         *(b"Expect", b"Upgrade", b"TE", b"X A", b"", b"X-Forwarded-Proto", b"Cookie", b"A!#$%&'*+-.^`|~9"),
+        b"X-Forwarded-Ssl",
     ]
 )
 VALUES: Final = st.sampled_from(
     [
         *(b" a", b"", b"\t b \t", b" keep-alive", b" close", b" 4", b" 0", b" 5", b" 04", b" chunked", b" \xff"),
-        *(b" a\x00b", b" a\rb", b" a\nb", b" \x7f", b"4", b" 4, 4"),
+        *(b" a\x00b", b" a\rb", b" a\nb", b" \x7f", b"4", b" 4, 4", b" https", b" on"),
     ]
 )
 ENDS: Final = st.sampled_from([b"\r\n", b"\r\n", b"\r\n", b"\r\n", b"\r\n", b"\n", b"\r", b"\r\n\r\n"])
@@ -138,12 +176,13 @@ def requests(draw: st.DrawFn) -> bytes:
 
 
 @given(requests() | st.binary() | st.binary(max_size=8).map(lambda some: PLAIN[:30] + some + PLAIN[30:]))
-def test_what_is_read_here_gunicorn_reads_alike(data: bytes) -> None:
-    found = read(data)
+@pytest.mark.parametrize("bounds", [BOUNDS, OF_A_PROXY], ids=["anybody's", "a proxy's"])
+def test_what_is_read_here_gunicorn_reads_alike(bounds: Bounds, data: bytes) -> None:
+    found = read(data, bounds)
     if found is None:
         return
     try:
-        expected = parsed(data)
-    except ParseError as error:
+        expected = parsed(data, bounds)
+    except (ParseError, InvalidSchemeHeaders) as error:
         pytest.fail(f"gunicorn refuses this: {error!r}")
     assert comparable(found) == comparable(expected)

@@ -1,6 +1,7 @@
 """Settings are read once, refused with a sentence when they are wrong, and listed in README."""
 
 import re
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Any, Final
 
@@ -28,6 +29,8 @@ READ: Final = [
     ("APPRAISER_BODY_SECONDS", "60", 60.0),
     ("APPRAISER_WRITE_SECONDS", "1e1", 10.0),
     ("appraiser_max_batch_rows", "7", 7),
+    ("APPRAISER_TRUSTED_PROXIES", "10.0.0.2", (ip_network("10.0.0.2/32"),)),
+    ("APPRAISER_TRUSTED_PROXIES", "10.0.0.0/8, fd00::1", (ip_network("10.0.0.0/8"), ip_network("fd00::1/128"))),
 ]
 REFUSED: Final = [
     ("APPRAISER_WORKER", "eventlet", "Input should be 'service.worker.AppraiserWorker', 'gthread' or 'sync'"),
@@ -40,6 +43,8 @@ REFUSED: Final = [
     ("APPRAISER_BODY_SECONDS", "-1", "Input should be greater than 0"),
     ("APPRAISER_WRITE_SECONDS", "nan", "Input should be a finite number"),
     ("APPRAISER_WRITE_SECONDS", "inf", "Input should be a finite number"),
+    ("APPRAISER_TRUSTED_PROXIES", "*", "value is not a valid IPv4 or IPv6 network"),
+    ("APPRAISER_TRUSTED_PROXIES", "10.0.0.2/8", "value is not a valid IPv4 or IPv6 network"),
     ("APPRAISER_WRITE_SECONDS", "soon", "Input should be a valid number, unable to parse string as a number"),
 ]
 
