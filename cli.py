@@ -4,9 +4,11 @@ What a command needs is imported inside it, so that a host without scikit-learn 
 """
 
 import os
+import re
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -17,6 +19,7 @@ from pricing.deployment import Deployment, Target, divided, promoted, rolled_bac
 from pricing.errors import AppraiserError, ArtifactError, DamagedArtifactError, NothingDeployedError
 from pricing.manifest import is_version
 from pricing.store import Store
+from service.keys import LONGEST_NOTE, SCOPES, Key, KeyStore, Scope
 from train.names import FAMILY_NAMES, FamilyName
 
 # Exit codes beside 0, 1 (failed) and 2 (a wrong command line)
@@ -28,6 +31,7 @@ class Place(NamedTuple):
     """Where the versions are, the workers that serve them, and what these have answered."""
 
     store: Store
+    keys: KeyStore
     run: Path
     journal: Path
 
@@ -52,6 +56,32 @@ def _weights(_ctx: click.Context, _param: click.Parameter, value: tuple[str, ...
             raise click.BadParameter(msg)
         weights[version] = int(percent)
     return weights
+
+
+def _name(_ctx: click.Context, _param: click.Parameter, value: str) -> str:
+    """It is shown in a list, a line each."""
+    if not (value.isprintable() and 0 < len(value) <= LONGEST_NOTE):
+        msg = f"expected 1 to {LONGEST_NOTE} printable characters, got {value!r}"
+        raise click.BadParameter(msg)
+    return value
+
+
+class _Lifetime(click.ParamType[timedelta | None]):
+    """Parses `90d`, or `never`, which is None."""
+
+    name = "duration"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> timedelta | None:
+        if value == "never":
+            return None
+        found = re.fullmatch(r"([1-9][0-9]{0,4})([mhd])", str(value))
+        if found is None:
+            self.fail(f"expected minutes, hours or days, as in 30m, 12h or 90d, or never; got {value!r}", param, ctx)
+        return int(found[1]) * UNITS[found[2]]
+
+
+UNITS: Final = {"m": timedelta(minutes=1), "h": timedelta(hours=1), "d": timedelta(days=1)}
+LIFETIME: Final = _Lifetime()
 
 
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
@@ -85,7 +115,7 @@ def _weights(_ctx: click.Context, _param: click.Parameter, value: tuple[str, ...
 @click.pass_context
 def main(ctx: click.Context, artifacts: Path, run: Path, journal: Path) -> None:
     """House prices with an interval that holds at its level."""
-    ctx.obj = Place(Store(artifacts), run, journal)
+    ctx.obj = Place(Store(artifacts), KeyStore(artifacts), run, journal)
 
 
 data_option = partial(click.option, "--data", type=click.Path(path_type=Path))
@@ -237,6 +267,48 @@ def replay(place: Place, prediction_id: str) -> None:
     click.echo(f"{told}, for {' '.join(f'{name}={value:g}' for name, value in record.house.items())}")
 
 
+@main.group()
+def keys() -> None:
+    """Keys of clients, which the service asks for when APPRAISER_REQUIRE_KEYS is true."""
+
+
+@keys.command("create")
+@click.argument("note", metavar="NAME", callback=_name)
+@click.option("--scope", "scopes", multiple=True, required=True, type=click.Choice(SCOPES), help="Once for each.")
+@click.option("--expires", type=LIFETIME, default="365d", show_default=True, help="30m, 12h, 90d, or never.")
+@click.pass_obj
+def create_key(place: Place, note: str, scopes: tuple[Scope, ...], expires: timedelta | None) -> None:
+    """Make a key for NAME and print it: once, since only its digest is kept."""
+    _tell_key(*place.keys.create(note, scopes, expires))
+
+
+@keys.command("list")
+@click.pass_obj
+def list_keys(place: Place) -> None:
+    """Print every key: its id, what it is worth, its end, its scopes, and whose it is."""
+    now = datetime.now(UTC)
+    for key in place.keys.stored():
+        end = f"{key.expires_at:%Y-%m-%d %H:%M} UTC" if key.expires_at else "never"
+        click.echo(f"{key.id}  {key.state(now):7}  {end:20}  {','.join(key.scopes):20}  {key.note}")
+
+
+@keys.command("revoke")
+@click.argument("key_id", metavar="ID")
+@click.pass_obj
+def revoke_key(place: Place, key_id: str) -> None:
+    """End a key now: within a second and a half, every worker refuses it."""
+    click.echo(f"{key_id} of {place.keys.revoke(key_id).note} is revoked")
+
+
+@keys.command("rotate")
+@click.argument("key_id", metavar="ID")
+@click.option("--overlap", type=LIFETIME, default="1d", show_default=True, help="How long the old one is good for.")
+@click.pass_obj
+def rotate_key(place: Place, key_id: str, overlap: timedelta | None) -> None:
+    """Make the successor of a key, with its name, scopes and lifetime, and print it."""
+    _tell_key(*place.keys.rotate(key_id, overlap))
+
+
 @main.command()
 @click.pass_obj
 def serve(place: Place) -> None:
@@ -301,6 +373,13 @@ def _check(store: Store, version: str) -> int:
     artifact = store.read(version, store.seal(version))
     load(artifact)
     return len(artifact.manifest.examples)
+
+
+def _tell_key(key: Key, text: str) -> None:
+    """The key alone is on stdout, for who pipes it to where it shall be kept."""
+    end = f"until {key.expires_at:%Y-%m-%d %H:%M} UTC" if key.expires_at else "for good"
+    click.echo(f"{key.id} of {key.note}: {', '.join(key.scopes)}, {end}; this is shown only now:", err=True)
+    click.echo(text)
 
 
 def _served(run: Path, generation: int) -> str:

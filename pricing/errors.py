@@ -14,6 +14,9 @@ AppraiserError
 ├── JournalError             a prediction cannot be looked up
 │   ├── UnknownPredictionError there is no record of it
 │   └── DamagedJournalError    a line is no record
+├── KeyStoreError            the keys of clients cannot be changed or read like that
+│   ├── UnknownKeyError        there is no such key, or it is over
+│   └── DamagedKeysError       their file is not what was written
 └── ModelError               a graph that cannot be run, or does not answer with prices
 """
 
@@ -76,3 +79,15 @@ class DamagedJournalError(JournalError):
 
 class ModelError(AppraiserError):
     """The graph cannot be run, or does not answer with prices."""
+
+
+class KeyStoreError(AppraiserError):
+    """The keys of clients cannot be changed or read like that, and nothing has changed."""
+
+
+class UnknownKeyError(KeyStoreError):
+    """There is no such key, or it is over."""
+
+
+class DamagedKeysError(KeyStoreError):
+    """The file of the keys is not what was written."""

@@ -184,3 +184,18 @@ def restore(state: State, base: Path) -> None:
             (base / path).mkdir(parents=True)
         else:
             (base / path).write_bytes(content)
+
+
+def states(base: Path, done: list[Operation], *, syncs: bool = True) -> Iterator[State]:
+    """Everything that may be on disk when operations are ended by a kill or a power cut, at any of them."""
+    seen: set[int] = set()
+    for at in range(len(done) + 1):
+        endings = [[], *([part] for part in half(done[at]))] if at < len(done) else [[]]
+        for ending in endings:
+            model = folder_of(base)
+            after(model, [*done[:at], *ending], syncs=syncs)
+            for state in (killed(model), *cut(model)):
+                content = hash(frozenset(state.items()))
+                if content not in seen:
+                    seen.add(content)
+                    yield state

@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,6 +16,7 @@ from click.testing import CliRunner, Result
 
 from cli import NOT_BETTER, UNCONFIRMED, main
 from pricing.store import Artifact, Store
+from service.keys import KeyRing, KeyStore
 from tests.gunicorn_process import ROOT
 from train import market
 from train.tables import COLUMNS
@@ -548,3 +550,57 @@ def test_old_versions_are_removed_beyond_what_is_kept(store: Store, published: A
     older = ("--version", "v0.1.0", "--keep", "1")
     result = invoke(store.root, "train", "--data", sales, "--family", "gradient-boosting", *older)
     assert store.versions() == ["v0.1.0", "v1.0.0", "v1.4.0"]  # what was just published is spared
+
+
+class TestKeys:
+    def test_a_key_is_printed_once_alone_on_stdout_and_listed_by_its_id(self, run: Run, store: Store) -> None:
+        made = run("keys", "create", "the web shop", "--scope", "predict", "--scope", "read", "--expires", "90d")
+
+        (key,) = KeyStore(store.root).stored()
+        end = f"{key.expires_at:%Y-%m-%d %H:%M} UTC"
+        assert made.exit_code == 0
+        assert made.stderr == f"{key.id} of the web shop: predict, read, until {end}; this is shown only now:\n"
+        assert KeyRing([key]).holder(made.stdout.removesuffix("\n")) is not None
+        assert run("keys", "list").output == f"{key.id}  active   {end}  predict,read          the web shop\n"
+        assert key.expires_at == key.created_at + timedelta(days=90)
+        assert key.sha256 not in made.output
+
+    def test_a_key_lasts_a_year_unless_it_is_told_otherwise(self, run: Run, store: Store) -> None:
+        run("keys", "create", "a", "--scope", "read")
+        forever = run("keys", "create", "b", "--scope", "admin", "--expires", "never")
+
+        year, never = KeyStore(store.root).stored()
+        assert year.expires_at == year.created_at + timedelta(days=365)
+        assert never.expires_at is None
+        assert "admin, for good; this is shown only now:" in forever.stderr
+        assert run("keys", "list").output.splitlines()[1] == f"{never.id}  active   never{' ' * 17}admin{' ' * 17}b"
+
+    def test_a_key_that_is_rotated_goes_on_for_a_day_and_a_revoked_one_not_at_all(self, run: Run, store: Store) -> None:
+        run("keys", "create", "a", "--scope", "read")
+        (old,) = KeyStore(store.root).stored()
+        rotated = run("keys", "rotate", old.id)
+        old, new = KeyStore(store.root).stored()
+
+        assert old.expires_at == new.created_at + timedelta(days=1)
+        assert KeyRing([new]).holder(rotated.stdout.strip()) is not None
+        assert run("keys", "revoke", new.id).output == f"{new.id} of a is revoked\n"
+        assert [line.split()[1] for line in run("keys", "list").output.splitlines()] == ["active", "revoked"]
+        assert error_of(run("keys", "rotate", new.id)) == f"the key {new.id} is revoked; create another"
+        assert error_of(run("keys", "revoke", "nobody")).startswith("there is no key 'nobody'")
+
+    @pytest.mark.parametrize(
+        ("arguments", "told"),
+        [
+            (["a"], "Missing option '--scope'"),
+            (["a", "--scope", "root"], "'root' is not one of 'predict', 'read', 'metrics', 'admin'"),
+            (["a", "--scope", "read", "--expires", "90"], "as in 30m, 12h or 90d, or never; got '90'"),
+            (["a", "--scope", "read", "--expires", "0d"], "as in 30m, 12h or 90d, or never; got '0d'"),
+            (["", "--scope", "read"], "expected 1 to 100 printable characters, got ''"),
+            (["a\nb", "--scope", "read"], "expected 1 to 100 printable characters, got 'a\\nb'"),
+        ],
+    )
+    def test_a_wrong_command_line_makes_no_key(self, run: Run, store: Store, arguments: list[str], told: str) -> None:
+        result = run("keys", "create", *arguments)
+
+        assert (result.exit_code, KeyStore(store.root).stored()) == (2, ())
+        assert told in " ".join(result.stderr.split())

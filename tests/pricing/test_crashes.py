@@ -17,7 +17,7 @@ from pricing.folder import ASIDE
 from pricing.store import POINTER_FILE, Artifact, Store
 from service.errors import NotReadyError
 from service.models import NOTHING_DEPLOYED, Models
-from tests.crashing_disk import Operation, RecordingDisk, State, after, cut, folder_of, half, killed, restore
+from tests.crashing_disk import Operation, RecordingDisk, State, after, cut, folder_of, killed, restore, states
 
 Act = Callable[[Store, Artifact], object]
 NOTHING = "nothing"
@@ -96,21 +96,6 @@ def operations(
     act(store_type(base.with_name("live") / "artifacts", disk), published)
     assert len(disk.operations) >= 3
     return disk.operations
-
-
-def states(base: Path, done: list[Operation], *, syncs: bool) -> Iterator[State]:
-    """Everything that may be on disk when operations are ended by a kill or a power cut, at any of them."""
-    seen: set[int] = set()
-    for at in range(len(done) + 1):
-        endings = [[], *([part] for part in half(done[at]))] if at < len(done) else [[]]
-        for ending in endings:
-            model = folder_of(base)
-            after(model, [*done[:at], *ending], syncs=syncs)
-            for state in (killed(model), *cut(model)):
-                content = hash(frozenset(state.items()))
-                if content not in seen:
-                    seen.add(content)
-                    yield state
 
 
 def deployed(store: Store) -> str:
