@@ -74,8 +74,10 @@ class Lines(Logger):  # type: ignore[misc]  # gunicorn carries no types
 logger_class = Lines
 
 
-def on_starting(_server: Any) -> None:  # noqa: ANN401 -- gunicorn's hook, untyped
+def on_starting(server: Any) -> None:  # noqa: ANN401 -- gunicorn's hook, untyped
     """Hold the run folder for as long as this master or one of its workers lives; see that the journal can be kept."""
+    if not settings.require_keys:
+        server.log.warning("Anybody who reaches this port may ask: APPRAISER_REQUIRE_KEYS=true asks clients for keys")
     try:
         RunFolder(settings.run).hold()
     except OSError as error:

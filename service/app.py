@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from http import HTTPStatus
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from flask import Blueprint, Flask, Response, render_template, request
 from pydantic import BaseModel
@@ -29,9 +29,12 @@ from service.contract import (
     Unready,
     batch_of,
 )
-from service.errors import NotReadyError, refusal
+from service.cors import Cors
+from service.errors import NOTHING_HERE, NotReadyError, refusal
 from service.exposition import Exposition
+from service.guard import Guard
 from service.limits import Limits
+from service.metrics import Metrics as CountedMetrics
 from service.middleware import PredictionMiddleware, request_of
 from service.models import Models, ServedModel, Serving
 from service.observer import Observer, Routes
@@ -40,8 +43,11 @@ from service.reply import JSON_TYPE, Reply, json_reply
 from service.resources import Resources
 from service.settings import Settings, read_settings
 
+if TYPE_CHECKING:
+    from service.limiter import Limiter
+
 SENTENCES: Final[Mapping[int, str]] = {
-    HTTPStatus.NOT_FOUND: "There is nothing at this path; /docs lists what there is.",
+    HTTPStatus.NOT_FOUND: NOTHING_HERE,
     HTTPStatus.METHOD_NOT_ALLOWED: "This path does not take this method; /docs lists what there is.",
 }
 
@@ -79,14 +85,29 @@ def create_app(
     app.register_blueprint(prediction_views(answerer))
     app.register_blueprint(model_views(resources.models))
     app.register_blueprint(metrics_view(resources.exposition))
-    app.register_blueprint(documentation_views(document(batch)))
+    app.register_blueprint(
+        documentation_views(document(batch, keys=settings.require_keys, limit=bool(settings.rate_limit)))
+    )
     app.register_error_handler(HTTPException, _http_error)
     app.register_error_handler(Exception, _failure)
     if settings.prediction_middleware:
         app.wsgi_app = PredictionMiddleware(app.wsgi_app, answerer)  # type: ignore[method-assign]
+    limiter = limiter_of(settings, resources.metrics)
+    app.wsgi_app = Guard(app.wsgi_app, resources.keys, limiter, settings.trusted_proxies, clock)  # type: ignore[method-assign]
+    if settings.cors_origins:
+        app.wsgi_app = Cors(app.wsgi_app, settings.cors_origins)  # type: ignore[method-assign]
     app.observer = Observer(Routes(app.url_map), resources.metrics, resources.log, ids)
     app.wsgi_app = app.observer.around(app.wsgi_app)  # type: ignore[method-assign, assignment]
     return app
+
+
+def limiter_of(settings: Settings, metrics: CountedMetrics) -> "Limiter | None":
+    """What limits clients, where the operator wants it."""
+    if not settings.rate_limit:
+        return None
+    from service.limiter import Limiter  # noqa: PLC0415 -- with its libraries 6 MB, which few workers need
+
+    return Limiter.of(settings.rate_limit, settings.rate_limit_storage, settings.rate_limit_on_failure, metrics)
 
 
 def prediction_views(answerer: Answerer) -> Blueprint:

@@ -1,6 +1,11 @@
 """Why a request is not answered with a prediction, as one tree, and the one table of what the client gets.
 
 RequestError
+├── UnauthorizedError      401  there is no key, or it is not, or no longer, valid
+├── ForbiddenError         403  the key is valid, but not for this
+├── NothingHereError       404  there is no such path
+├── TooManyRequestsError   429  the client has used up what it may ask in a while
+├── LimitUnknownError      503  what the client has used up cannot be looked up
 ├── InvalidRequestError    422  the body or a query parameter is not what the contract says
 ├── NotInServiceError      404  the version that was asked for is not loaded
 ├── BodyTooLargeError      413
@@ -14,9 +19,11 @@ from typing import Any, Final
 
 from pydantic import ValidationError
 
-from service.reply import Reply, json_reply
+from service.reply import Headers, Reply, json_reply
 
 MOST_PROBLEMS: Final = 20
+REALM: Final = 'Bearer realm="Appraiser"'
+NOTHING_HERE: Final = "There is nothing at this path; /docs lists what there is."
 FAILED: Final = "The service failed to answer; the failure has been logged."
 
 logger = logging.getLogger(__name__)
@@ -24,6 +31,52 @@ logger = logging.getLogger(__name__)
 
 class RequestError(Exception):
     """Base of all errors that a client is told about; its text is one sentence without any of the input."""
+
+    headers: Headers = ()
+    """What the answer says besides."""
+
+
+class UnauthorizedError(RequestError):
+    """There is no key, or it is not, or no longer, valid. RFC 6750, section 3, says what the header says."""
+
+    def __init__(self, sentence: str, *, presented: bool) -> None:
+        super().__init__(sentence)
+        error = ', error="invalid_token"' if presented else ""
+        self.headers = (("WWW-Authenticate", f"{REALM}{error}"),)
+
+
+class ForbiddenError(RequestError):
+    """The key is valid, but lacks a scope."""
+
+    def __init__(self, scope: str) -> None:
+        super().__init__(f"This key lacks the scope {scope}.")
+        self.headers = (("WWW-Authenticate", f'{REALM}, error="insufficient_scope", scope="{scope}"'),)
+
+
+class NothingHereError(RequestError):
+    """There is no such path."""
+
+    def __init__(self) -> None:
+        super().__init__(NOTHING_HERE)
+
+
+class TooManyRequestsError(RequestError):
+    """The client has used up what it may ask in a while."""
+
+    def __init__(self, limit: str, seconds: int) -> None:
+        super().__init__(
+            f"Too many requests: at most {limit} are answered; the header Retry-After says when to ask again."
+        )
+        self.headers = (("Retry-After", str(seconds)),)
+
+
+class LimitUnknownError(RequestError):
+    """What the client has used up cannot be looked up, and the operator wants nobody to pass then."""
+
+    headers = (("Retry-After", "1"),)
+
+    def __init__(self) -> None:
+        super().__init__("The limit of requests cannot be checked at the moment.")
 
 
 class InvalidRequestError(RequestError):
@@ -55,6 +108,11 @@ class NotReadyError(RequestError):
 
 
 STATUS: Final[Mapping[type[RequestError], int]] = {
+    UnauthorizedError: 401,
+    ForbiddenError: 403,
+    NothingHereError: 404,
+    TooManyRequestsError: 429,
+    LimitUnknownError: 503,
     NotInServiceError: 404,
     BodyTooLargeError: 413,
     NotJsonError: 415,
@@ -67,6 +125,6 @@ def refusal(error: Exception, request_id: str) -> Reply:
     if isinstance(error, InvalidRequestError):
         return json_reply(422, {"detail": error.problems})
     if isinstance(error, RequestError):
-        return json_reply(STATUS[type(error)], {"detail": str(error)})
+        return json_reply(STATUS[type(error)], {"detail": str(error)}, error.headers)
     logger.error("a request failed", exc_info=error, extra={"request_id": request_id})
     return json_reply(500, {"detail": FAILED})

@@ -36,6 +36,12 @@ METRICS: Final[Mapping[str, Declared]] = {
     "appraiser_request_seconds": Declared(
         "histogram", ("route", "version"), "From the whole request to the whole answer."
     ),
+    "appraiser_key_requests_total": Declared(
+        "counter", ("key_id", "status"), "Requests that came with a key of ours, by its id."
+    ),
+    "appraiser_limit_unknown_total": Declared(
+        "counter", ("decision",), "Requests whose limit could not be looked up: let pass (open) or refused (closed)."
+    ),
     "appraiser_unparsed_requests_total": Declared("counter", ("status",), "Requests that were no valid HTTP."),
     "appraiser_predictions_total": Declared("counter", ("version", "arm"), "Houses priced."),
     "appraiser_cache_lookups_total": Declared(
@@ -189,6 +195,8 @@ class Metrics:
         self._lock = threading.Lock()  # stock workers may run several threads
         self._requests = _Counter(counters, "appraiser_requests_total")
         self._unparsed = _Counter(counters, "appraiser_unparsed_requests_total")
+        self._key_requests = _Counter(counters, "appraiser_key_requests_total")
+        self._limit_unknown = _Counter(counters, "appraiser_limit_unknown_total")
         self._predictions = _Counter(counters, "appraiser_predictions_total")
         self._lookups = _Counter(counters, "appraiser_cache_lookups_total")
         self._outside = _Counter(counters, "appraiser_out_of_range_total")
@@ -215,6 +223,16 @@ class Metrics:
                 found = self._answered[labels] = self._requests.of(*labels), buckets
             found[0].add(1.0)
             found[1].observe(seconds)
+
+    def asked_with(self, key_id: str, status: str) -> None:
+        """A request came with a key of ours."""
+        with self._lock:
+            self._key_requests.of(key_id, status).add(1.0)
+
+    def limit_unknown(self, decision: str) -> None:
+        """A request was let pass, or refused, without its limit."""
+        with self._lock:
+            self._limit_unknown.of(decision).add(1.0)
 
     def unparsed(self, status: int) -> None:
         """What came was not HTTP."""

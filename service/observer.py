@@ -1,4 +1,4 @@
-"""What stands around every answer, whoever gives it: its id, its count, its log line."""
+"""What stands around every answer, whoever gives it: its id, its security headers, its count, its log line."""
 
 import logging
 import sys
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from pricing.ids import Ids
 from service.errors import refusal
+from service.headers import DATA_HEADERS, headers_of
 from service.logs import RequestLog
 from service.metrics import Metrics
 from service.reply import REASONS, Headers
@@ -57,19 +58,20 @@ class Observer:
         trace = Trace(self._ids.one())
         self._metrics.unparsed(status)
         self._write(trace, status, {})
-        return ((REQUEST_ID, trace.request_id),)
+        return (*DATA_HEADERS, (REQUEST_ID, trace.request_id))
 
     def _answer(
         self, application: "WSGIApplication", environ: "WSGIEnvironment", start_response: "StartResponse"
     ) -> Iterable[bytes]:
         begun = time.perf_counter()
         trace = begin(environ, self._ids)
+        trace.route = self._route_of(environ["PATH_INFO"])
         status = ""
 
         def start(line: str, headers: list[tuple[str, str]], exc_info: Any = None, /) -> Any:  # noqa: ANN401 -- PEP 3333
             nonlocal status
             status = line[:3]
-            headers = [*headers, (REQUEST_ID, trace.request_id)]
+            headers = [*headers, *headers_of(trace.route), (REQUEST_ID, trace.request_id)]
             return start_response(line, headers, exc_info) if exc_info else start_response(line, headers)
 
         try:
@@ -84,9 +86,11 @@ class Observer:
         return answer
 
     def _tell(self, environ: "WSGIEnvironment", trace: Trace, status: str, seconds: float) -> None:
-        route, method = self._route_of(environ["PATH_INFO"]), environ["REQUEST_METHOD"]
+        route, method = trace.route, environ["REQUEST_METHOD"]
         method = method if method in METHODS else OTHER
         self._metrics.answered(route, method, status, trace.version, seconds)
+        if trace.key_id is not None:
+            self._metrics.asked_with(trace.key_id, status)
         self._write(trace, int(status), {"method": method, "route": route, "milliseconds": int(seconds * 1e6) / 1e3})
 
     def _write(self, trace: Trace, status: int, facts: dict[str, object]) -> None:

@@ -24,6 +24,7 @@ from service.contract import (
     Unready,
     ValidationProblems,
 )
+from service.guard import ACCESS
 from service.reply import JSON_TYPE
 
 REFERENCE: Final = "#/components/schemas/{model}"
@@ -41,8 +42,26 @@ _EXAMPLE_PROBLEMS: Final = {
 }
 
 
-def document(batch: type[Houses]) -> dict[str, Any]:
-    """Return the whole document; `batch` is the batch model with the limit of this service."""
+def document(batch: type[Houses], *, keys: bool = False, limit: bool = False) -> dict[str, Any]:
+    """Return the whole document; `batch` is the batch model with the limit of this service.
+
+    `keys` is whether clients need one, `limit` whether there is one to what they may ask.
+    """
+    found = _document(batch)
+    for path, item in found["paths"].items():
+        for operation in item.values():
+            scope, limited = ACCESS[path]
+            if keys and scope is not None:
+                operation["security"] = [{scheme: [scope]} for scheme in _SCHEMES]
+                operation["responses"] |= _problems((HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN))
+            if limit and limited:
+                operation["responses"] |= _problems((HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE))
+    if keys:
+        found["components"]["securitySchemes"] = _SCHEMES
+    return found
+
+
+def _document(batch: type[Houses]) -> dict[str, Any]:
     return {
         "openapi": "3.1.0",
         "info": {
@@ -65,6 +84,10 @@ def document(batch: type[Houses]) -> dict[str, Any]:
     }
 
 
+_SCHEMES: Final = {
+    "key": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
+    "bearer": {"type": "http", "scheme": "bearer"},
+}
 _ONE: Final = ({"one house": EXAMPLE_HOUSE}, _EXAMPLE_ANSWER)
 _MANY: Final = (
     {"two houses": {"houses": [EXAMPLE_HOUSE, EXAMPLE_HOUSE | {"square_feet": 2500}]}},
@@ -80,6 +103,9 @@ _REFUSALS: Final = (
     HTTPStatus.SERVICE_UNAVAILABLE,
 )
 _MEANINGS: Final[Mapping[HTTPStatus, str]] = {
+    HTTPStatus.UNAUTHORIZED: "There is no key, or it is not, or no longer, valid.",
+    HTTPStatus.FORBIDDEN: "The key lacks the scope.",
+    HTTPStatus.TOO_MANY_REQUESTS: "The client has used up what it may ask in a while; Retry-After says when it may.",
     HTTPStatus.NOT_FOUND: "The version that was asked for is not in service.",
     HTTPStatus.REQUEST_TIMEOUT: "The body did not arrive in time.",
     HTTPStatus.REQUEST_ENTITY_TOO_LARGE: "The body is larger than the service accepts.",

@@ -9,6 +9,7 @@ from pricing.journal import Journal
 from pricing.store import Store
 from service.books import Books, NotRecorded, Recorder
 from service.exposition import Exposition
+from service.keys import Keys, KeyStore
 from service.logs import RequestLog
 from service.metrics import Files, Metrics
 from service.models import Models
@@ -28,6 +29,8 @@ class Resources:
     exposition: Exposition
     books: Books
     log: RequestLog | None = None
+    keys: Keys | None = None
+    """None where nobody needs one."""
 
     @classmethod
     def acquire(cls, settings: Settings) -> Self:
@@ -43,7 +46,7 @@ class Resources:
         watcher.start()
         atexit.register(watcher.stop)
         books = Books(_journal(settings, slot), metrics)
-        return cls(models, metrics, Exposition(run, store, models), books, RequestLog())
+        return cls(models, metrics, Exposition(run, store, models), books, RequestLog(), _keys(settings))
 
 
 def _claim(run: RunFolder) -> Slot | None:
@@ -61,6 +64,10 @@ def _metrics(slot: Slot | None) -> Metrics:
     except OSError as error:
         logger.error("the metrics of this worker are not kept: %s", error.strerror)  # noqa: TRY400 -- the same
         return Metrics()
+
+
+def _keys(settings: Settings) -> Keys | None:
+    return Keys(KeyStore(settings.artifacts)) if settings.require_keys else None
 
 
 def _journal(settings: Settings, slot: Slot | None) -> Recorder:

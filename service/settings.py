@@ -5,12 +5,16 @@ import socket
 from pathlib import Path
 from typing import Annotated, Final, Literal
 
-from pydantic import BeforeValidator, Field, IPvAnyNetwork, ValidationError
+from pydantic import BeforeValidator, Field, IPvAnyNetwork, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from service.limits import DEFAULTS
 
+PASSWORD: Final = re.compile(r"//[^/@\s]*@")  # in an address; what is said at the start is kept in logs
+IN_MEMORY: Final = "memory://"
 OUR_WORKER: Final = "service.worker.AppraiserWorker"
+
+OnFailure = Literal["open", "closed"]
 
 
 def host_name() -> str:
@@ -18,13 +22,12 @@ def host_name() -> str:
     return re.sub(r"[^A-Za-z0-9._-]", "_", socket.gethostname())[:64] or "host"
 
 
-def nobody() -> tuple[IPvAnyNetwork, ...]:
-    """nobody"""  # noqa: D400, D403, D415 -- shown as a default
-    return ()
+def _split(text: object) -> object:
+    return [part.strip() for part in text.split(",") if part.strip()] if isinstance(text, str) else text
 
 
-def _listed(text: str) -> list[str]:
-    return [entry.strip() for entry in text.split(",")]
+LISTED: Final = BeforeValidator(_split)
+Origin = Annotated[str, Field(pattern=r"^\*$|^https?://[^/\s,]+$")]
 
 
 class Settings(BaseSettings):
@@ -72,6 +75,26 @@ class Settings(BaseSettings):
     prediction_middleware: bool = Field(
         default=True, description="Answer predictions in front of Flask's dispatch, which costs a third of a request."
     )
+    require_keys: bool = Field(
+        default=False, description="Whether clients need a key (`appraiser keys`); health and documentation stay open."
+    )
+    rate_limit: str = Field(
+        default="",
+        pattern=r"^$|^[1-9][0-9]{0,8}/(second|minute|hour|day)$",
+        description="Requests that a key, or without keys an address, has in any window of that length: `100/second`.",
+    )
+    rate_limit_storage: str = Field(
+        default=IN_MEMORY,
+        pattern=r"^memory://$|^redis(s|\+unix)?://.",
+        description="Where requests are counted: in each worker for itself, or in Redis for all (`redis://host:6379`).",
+    )
+    rate_limit_on_failure: OnFailure = Field(
+        default="open", description="Who passes while Redis does not answer within 20 ms: everybody, or nobody (503)."
+    )
+    cors_origins: Annotated[tuple[Origin, ...], NoDecode, LISTED] = Field(
+        default=(),
+        description="Origins whose pages may ask from a browser, `https://a.example,https://b.example`; `*` is all.",
+    )
     max_batch_rows: int = Field(
         default=1_000,
         ge=1,
@@ -96,11 +119,19 @@ class Settings(BaseSettings):
         gt=0,
         description="Seconds for a client to take its answer, and to close when the service has.",
     )
-    trusted_proxies: Annotated[tuple[IPvAnyNetwork, ...], NoDecode, BeforeValidator(_listed)] = Field(
-        default_factory=nobody,
-        validate_default=False,  # it is no text
+    trusted_proxies: Annotated[tuple[IPvAnyNetwork, ...], NoDecode, LISTED] = Field(
+        default=(),
         description="Whose `X-Forwarded-For` and `X-Forwarded-Proto` are believed: addresses or networks, with commas.",
     )
+
+    @field_validator("rate_limit_storage")
+    @classmethod
+    def _is_an_address(cls, value: str) -> str:
+        if value != IN_MEMORY:
+            from redis.connection import parse_url  # noqa: PLC0415 -- 6 MB in each process, where nobody has a Redis
+
+            parse_url(value.replace("redis+unix", "unix", 1))  # type: ignore[no-untyped-call]
+        return value
 
 
 def read_settings() -> Settings:
@@ -109,4 +140,4 @@ def read_settings() -> Settings:
         return Settings()
     except ValidationError as error:
         lines = [f"APPRAISER_{str(e['loc'][0]).upper()}={e['input']!r}: {e['msg']}" for e in error.errors()]
-        raise SystemExit("\n".join(lines)) from error
+        raise SystemExit(PASSWORD.sub("//...@", "\n".join(lines))) from None

@@ -33,7 +33,9 @@ class Trace:
     parent: Parent | None = None
     is_ours: bool = False
     """Whether the id was made here, so that nobody else has it."""
+    route: str = ""
     key_id: str | None = None
+    """Of the key that came with it, whose secret was right."""
     version: str = ""
     arm: str = ""
     rows: int = 0

@@ -15,6 +15,7 @@ from pricing.store import Store
 from service.app import Application, create_app
 from service.books import Books, Recorder
 from service.exposition import Exposition
+from service.keys import Keys
 from service.metrics import Metrics
 from service.models import Models, ServedModel, Serving
 from service.resources import Resources
@@ -82,16 +83,22 @@ def fake_model(manifest: Manifest, graph: Runs) -> ServedModel:
     return ServedModel.of(DIGEST, changed, Predictor(graph, calibration()))
 
 
-def resources(models: Models, journal: Recorder | None = None, metrics: Metrics | None = None) -> Resources:
+def resources(
+    models: Models, journal: Recorder | None = None, metrics: Metrics | None = None, keys: Keys | None = None
+) -> Resources:
     """What a worker would have, without any folder."""
     exposition = Exposition(RunFolder(Path("there is no folder")), NO_STORE, models)
     metrics = metrics or Metrics()
-    return Resources(models, metrics, exposition, Books(journal or KeptInMemory(), metrics))
+    return Resources(models, metrics, exposition, Books(journal or KeptInMemory(), metrics), keys=keys)
 
 
 def fake_app(
-    manifest: Manifest, graph: Runs | None = None, settings: Settings = DEFAULTS, ids: Ids | None = None
+    manifest: Manifest,
+    graph: Runs | None = None,
+    settings: Settings = DEFAULTS,
+    ids: Ids | None = None,
+    keys: Keys | None = None,
 ) -> Application:
     """The whole application over the fake, at NOW."""
     models = Always(fake_model(manifest, graph or ThousandDollarsASquareFoot()))
-    return create_app(settings, resources(models), lambda: NOW, ids)
+    return create_app(settings, resources(models, keys=keys), lambda: NOW, ids)

@@ -20,8 +20,10 @@ ROOT = Path(__file__).parents[1]
 PLACES = ("APPRAISER_ARTIFACTS", "APPRAISER_JOURNAL")
 BLOCK = re.compile(r"^```console\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 SESSION = re.compile(r"^```shell-session\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-# What differs from one run to the next: moments, and ids, which are made of them.
-MOMENT = re.compile(r"20\d\d-\d\d-[\dT:.+Z-]*(?: \d\d:\d\d(?::\d\d)? UTC)?|[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f-]{21}")
+# What differs from one run to the next: moments, and ids, which are made of them or at random.
+MOMENT = re.compile(
+    r"20\d\d-\d\d-[\dT:.+Z-]*(?: \d\d:\d\d(?::\d\d)? UTC)?|[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f-]{21}|\b[0-9a-f]{12}\b"
+)
 
 
 def typed_and_printed() -> list[tuple[str, str]]:
@@ -59,7 +61,8 @@ def test_readme_shows_what_a_session_prints(session: str, tmp_path: Path) -> Non
     """Its commands depend on each other: one service, one folder, one after the other."""
     places = {name: str(tmp_path / name.removeprefix("APPRAISER_").lower()) for name in PLACES}
     assert CliRunner().invoke(main, ["--artifacts", places["APPRAISER_ARTIFACTS"], "train"]).exit_code == 0
-    with gunicorn(None, cwd=ROOT, workers=2, env=places) as service:
+    asked_for = {"APPRAISER_REQUIRE_KEYS": str("appraiser keys" in session)}
+    with gunicorn(None, cwd=ROOT, workers=2, env=places | asked_for) as service:
         wait_until(lambda: len(RunFolder(service.run).workers()) == 2)
         places |= {"APPRAISER_RUN": str(service.run), "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
         for typed in session.split("$ ")[1:]:

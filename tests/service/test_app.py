@@ -27,7 +27,7 @@ def test_the_worker_gets_the_limits_of_the_settings(published: Artifact) -> None
 def test_the_middleware_is_there_when_the_setting_says_so(published: Artifact, *, middleware: bool) -> None:
     app = fake_app(published.manifest, settings=DEFAULTS.model_copy(update={"prediction_middleware": middleware}))
 
-    assert isinstance(app.wsgi_app.args[0], PredictionMiddleware) == middleware  # type: ignore[attr-defined]
+    assert isinstance(app.wsgi_app.args[0]._application, PredictionMiddleware) == middleware  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize("middleware", [True, False], ids=["middleware", "view"])

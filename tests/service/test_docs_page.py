@@ -4,14 +4,17 @@ import json
 import re
 import shutil
 import subprocess
+import threading
 from html.parser import HTMLParser
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 from urllib.parse import urljoin
 
 import httpx
 import pytest
 
+from service.headers import PAGE_HEADERS
 from tests.gunicorn_process import GunicornProcess
 
 CHROMIUM: Final = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -59,8 +62,19 @@ def test_nothing_that_the_page_names_is_elsewhere(assets: dict[str, httpx.Respon
     assert [address for address in foreign if not address.startswith(NAMESPACE)] == []
 
 
-def chromium(url: str, profile: Path) -> tuple[str, list[str]]:
-    """Load `url`; returns the document as its scripts have left it, and every address that the page asked for."""
+class Shown(NamedTuple):
+    """What a browser made of a page."""
+
+    document: str
+    """As its scripts have left it."""
+    asked: list[str]
+    """Every address that the page asked for."""
+    refused: list[str]
+    """What the console says of the content security policy: each breach of it is reported there."""
+
+
+def chromium(url: str, profile: Path) -> Shown:
+    """Load `url`, with the network cut but for this machine."""
     log = profile / "net.json"
     command = [
         str(CHROMIUM),
@@ -75,24 +89,26 @@ def chromium(url: str, profile: Path) -> tuple[str, list[str]]:
         "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
         f"--log-net-log={log}",
         "--virtual-time-budget=10000",  # milliseconds of the page's own clock
+        "--enable-logging=stderr",  # and with it what the page's console says
         "--dump-dom",
         url,
     ]
-    found = subprocess.run(command, capture_output=True, timeout=BROWSER_SECONDS, check=True)
-    return found.stdout.decode(), asked_by_the_page(json.loads(log.read_bytes()), url)
+    found = subprocess.run(command, capture_output=True, text=True, timeout=BROWSER_SECONDS, check=True)
+    refused = [line for line in found.stderr.splitlines() if "Content Security Policy" in line]
+    return Shown(found.stdout, asked_by_the_page(json.loads(log.read_bytes()), url), refused)
 
 
 def asked_by_the_page(log: dict[str, Any], url: str) -> list[str]:
     """The browser asks for things of its own; those have another initiator than the page's origin."""
     started = log["constants"]["logEventTypes"]["URL_REQUEST_START_JOB"]
-    origin = url.removesuffix("/docs")
+    origin = url[: url.index("/", len("http://"))]
     requests = [event.get("params", {}) for event in log["events"] if event["type"] == started]
     return [request["url"] for request in requests if request.get("initiator") == origin]
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="needs chromium, which is not installed")
 def test_a_browser_shows_every_operation_and_asks_no_other_host(server: GunicornProcess, tmp_path: Path) -> None:
-    shown, asked = chromium(f"{server.url}/docs", tmp_path)
+    shown, asked, refused = chromium(f"{server.url}/docs#/predictions/predict", tmp_path)
 
     document = httpx.get(f"{server.url}/openapi.json").json()
     for path, item in document["paths"].items():
@@ -101,3 +117,40 @@ def test_a_browser_shows_every_operation_and_asks_no_other_host(server: Gunicorn
             assert operation["summary"] in shown
     assert f"{server.url}/openapi.json" in asked
     assert [address for address in asked if not address.startswith(f"{server.url}/")] == []
+    assert refused == []
+
+
+PAGE: Final = b"""<!doctype html><title>bad</title><p style="color: red">styled</p>
+<script>document.title = "written by a script"</script><script src="http://127.0.0.2/foreign.js"></script>"""
+
+
+class BadPage(BaseHTTPRequestHandler):
+    """Does all that the policy forbids, under the policy of the documentation."""
+
+    def do_GET(self) -> None:
+        self.send_response(200)
+        for name, value in (*PAGE_HEADERS, ("Content-Type", "text/html"), ("Content-Length", str(len(PAGE)))):
+            self.send_header(name, value)
+        self.end_headers()
+        self.wfile.write(PAGE)
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="needs chromium, which is not installed")
+def test_a_page_that_breaks_the_policy_would_be_seen(tmp_path: Path) -> None:
+    with ThreadingHTTPServer(("127.0.0.1", 0), BadPage) as bad:
+        serving = threading.Thread(target=bad.serve_forever)
+        serving.start()
+        shown, asked, refused = chromium(f"http://127.0.0.1:{bad.server_address[1]}/docs", tmp_path)
+        bad.shutdown()
+        serving.join()
+
+    assert "<title>bad</title>" in shown
+    assert "http://127.0.0.2/foreign.js" not in asked
+    assert sorted(found for found in ("style-src", "script-src") for line in refused if found in line) == [
+        "script-src",
+        "script-src",
+        "style-src",
+    ]

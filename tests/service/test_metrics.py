@@ -250,6 +250,8 @@ def test_a_service_that_has_seen_everything_says_what_is_declared_and_nothing_el
     service.metrics.loaded("v1.2.3")
     service.metrics.refused("v1.3.0", "missing")
     service.metrics.log_line_dropped()
+    service.metrics.asked_with("0123456789ab", "200")
+    service.metrics.limit_unknown("open")
     service.metrics.journaled(1, kept=False)
     service.slot.write(WorkerState(generation=7, ready=True))
 

@@ -15,6 +15,7 @@ from werkzeug.test import Client
 
 from pricing.ids import Ids
 from service.exposition import Exposition
+from service.headers import DATA_HEADERS
 from service.logs import RequestLog
 from service.metrics import Files, Metrics
 from service.models import Models
@@ -115,9 +116,9 @@ def test_an_application_that_raises_is_answered_500_told_and_counted(
 def test_what_was_no_request_is_counted_and_told_and_has_an_id(tmp_path: Path) -> None:
     observed = Observed(fails_at_once, tmp_path)
 
-    ((name, request_id),) = observed.observer.unparsed(414)
+    *headers, (name, request_id) = observed.observer.unparsed(414)
 
-    assert name == "X-Request-ID"
+    assert (tuple(headers), name) == (DATA_HEADERS, "X-Request-ID")
     assert [(line["status"], line["request_id"]) for line in observed.lines] == [(414, request_id)]
     assert observed.counts("appraiser_unparsed") == ['appraiser_unparsed_requests_total{status="414"} 1.0']
 
@@ -126,6 +127,7 @@ APPLICATION: Final = """
 from pathlib import Path
 from pricing.ids import Ids
 from service.app import create_app
+from service.headers import DATA_HEADERS
 from service.logs import RequestLog
 from service.metrics import Metrics
 from service.observer import Observer, Routes

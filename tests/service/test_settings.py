@@ -29,10 +29,24 @@ READ: Final = [
     ("APPRAISER_BODY_SECONDS", "60", 60.0),
     ("APPRAISER_WRITE_SECONDS", "1e1", 10.0),
     ("appraiser_max_batch_rows", "7", 7),
+    ("APPRAISER_REQUIRE_KEYS", "true", True),
+    ("APPRAISER_RATE_LIMIT", "100/second", "100/second"),
+    ("APPRAISER_RATE_LIMIT_STORAGE", "redis://:secret@cache:6379/1", "redis://:secret@cache:6379/1"),
+    ("APPRAISER_RATE_LIMIT_STORAGE", "redis+unix:///run/redis.sock", "redis+unix:///run/redis.sock"),
+    ("APPRAISER_RATE_LIMIT_ON_FAILURE", "closed", "closed"),
     ("APPRAISER_TRUSTED_PROXIES", "10.0.0.2", (ip_network("10.0.0.2/32"),)),
     ("APPRAISER_TRUSTED_PROXIES", "10.0.0.0/8, fd00::1", (ip_network("10.0.0.0/8"), ip_network("fd00::1/128"))),
 ]
 REFUSED: Final = [
+    ("APPRAISER_RATE_LIMIT", "100", "String should match pattern '^$|^[1-9][0-9]{0,8}/(second|minute|hour|day)$'"),
+    ("APPRAISER_RATE_LIMIT", "0/hour", "String should match pattern '^$|^[1-9][0-9]{0,8}/(second|minute|hour|day)$'"),
+    (
+        "APPRAISER_RATE_LIMIT_STORAGE",
+        "redis://cache:port",
+        "Value error, Port could not be cast to integer value as 'port'",
+    ),
+    ("APPRAISER_RATE_LIMIT_STORAGE", "cache:6379", "String should match pattern '^memory://$|^redis(s|\\+unix)?://.'"),
+    ("APPRAISER_RATE_LIMIT_ON_FAILURE", "maybe", "Input should be 'open' or 'closed'"),
     ("APPRAISER_WORKER", "eventlet", "Input should be 'service.worker.AppraiserWorker', 'gthread' or 'sync'"),
     ("APPRAISER_PREDICTION_MIDDLEWARE", "maybe", "Input should be a valid boolean, unable to interpret input"),
     ("APPRAISER_MAX_BATCH_ROWS", "0", "Input should be greater than or equal to 1"),
@@ -101,6 +115,15 @@ def test_each_wrong_value_has_a_line(monkeypatch: pytest.MonkeyPatch) -> None:
     ]
 
 
+def test_a_password_in_an_address_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("APPRAISER_RATE_LIMIT_STORAGE", "redis://me:secret@cache:port")
+
+    with pytest.raises(SystemExit) as refused:
+        read_settings()
+
+    assert str(refused.value.code).startswith("APPRAISER_RATE_LIMIT_STORAGE='redis://...@cache:port': ")
+
+
 def test_settings_do_not_change() -> None:
     with pytest.raises(ValidationError, match="frozen"):
         Settings().max_batch_rows = 2
@@ -109,7 +132,7 @@ def test_settings_do_not_change() -> None:
 def default_of(field: FieldInfo) -> str:
     if field.default_factory is not None:
         return str(field.default_factory.__doc__)
-    return f"`{field.default}`"
+    return f"`{field.default}`" if field.default not in {"", ()} else "none"
 
 
 def test_readme_lists_every_setting_with_its_default_and_its_description() -> None:

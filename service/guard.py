@@ -1,0 +1,111 @@
+"""Who may ask what, and how often: stands in front of both ways to an answer, whoever gives it.
+
+What is not in ACCESS is at no path: a new route is closed until somebody has said here who may ask for it.
+"""
+
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from service import trace
+from service.client import Network, client_address
+from service.errors import ForbiddenError, NothingHereError, RequestError, UnauthorizedError, refusal
+from service.keys import Keys, Scope
+from service.trace import Trace
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
+
+    from service.limiter import Limiter
+
+ADMIN: Final[Scope] = "admin"
+NO_KEY: Final = "This service wants a key, in the header X-API-Key or as `Authorization: Bearer`."
+NOT_VALID: Final = "This key is not valid."
+REVOKED: Final = "This key has been revoked."
+EXPIRED: Final = "This key has expired."
+BEARER: Final = "bearer"
+
+
+class Access(NamedTuple):
+    """What a route asks of who asks."""
+
+    scope: Scope | None
+    """None where nobody needs a key."""
+    limited: bool = True
+
+
+ACCESS: Final[Mapping[str, Access]] = MappingProxyType(
+    {
+        "/predict": Access("predict"),
+        "/predict/batch": Access("predict"),
+        "/models": Access("read"),
+        "/model/info": Access("read"),
+        "/metrics": Access("metrics", limited=False),  # whoever watches must see most when most is asked
+        "/health": Access(None, limited=False),
+        "/health/live": Access(None, limited=False),
+        "/health/ready": Access(None, limited=False),
+        "/docs": Access(None),
+        "/docs/static/": Access(None),
+        "/docs/swagger/": Access(None),
+        "/openapi.json": Access(None),
+    }
+)
+
+
+class Guard:
+    """A WSGI application around another, to which only gets who may."""
+
+    def __init__(
+        self,
+        application: "WSGIApplication",
+        keys: Keys | None,
+        limiter: "Limiter | None",
+        trusted_proxies: Sequence[Network],
+        clock: Callable[[], int] = time.time_ns,
+    ) -> None:
+        """Without keys nobody needs one, and without a limiter anybody may ask as often as he likes."""
+        self._application = application
+        self._keys = keys
+        self._limiter = limiter
+        self._trusted = trusted_proxies
+        self._clock = clock
+
+    def __call__(self, environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
+        """Pass the request on, or say why not."""
+        asked = trace.of(environ)
+        try:
+            access = ACCESS.get(asked.route)
+            if access is None:
+                raise NothingHereError
+            if self._keys is not None and access.scope is not None:
+                self._check_key(self._keys, access.scope, environ, asked)
+            if self._limiter is not None and access.limited:
+                self._limiter.admit(asked.key_id or client_address(environ, self._trusted))
+        except RequestError as error:
+            return refusal(error, asked.request_id).send(start_response)
+        return self._application(environ, start_response)
+
+    def _check_key(self, keys: Keys, scope: Scope, environ: "WSGIEnvironment", asked: Trace) -> None:
+        presented = presented_in(environ)
+        if presented is None:
+            raise UnauthorizedError(NO_KEY, presented=False)
+        held = keys.ring().holder(presented)
+        if held is None:
+            raise UnauthorizedError(NOT_VALID, presented=True)
+        asked.key_id = held.key_id  # what is wrong with it, is said to who has its secret, and to nobody else
+        if held.is_revoked:
+            raise UnauthorizedError(REVOKED, presented=True)
+        if held.expires_at * 1e9 <= self._clock():
+            raise UnauthorizedError(EXPIRED, presented=True)
+        if scope not in held.scopes and ADMIN not in held.scopes:
+            raise ForbiddenError(scope)
+
+
+def presented_in(environ: "WSGIEnvironment") -> str | None:
+    """The key that comes with a request; None without one."""
+    found: str | None = environ.get("HTTP_X_API_KEY")
+    if found is not None:
+        return found
+    scheme, _, credentials = environ.get("HTTP_AUTHORIZATION", "").partition(" ")
+    return credentials.strip() if scheme.lower() == BEARER else None

@@ -1,0 +1,32 @@
+"""What every answer tells a browser: that it may do nothing with it which the service has no use for.
+
+https://cheatsheetseries.owasp.org/cheatsheets/REST_Security_Cheat_Sheet.html#security-headers has the reasons. Nothing
+says HTTPS only (HSTS): that is the proxy's, which speaks it.
+"""
+
+from typing import Final
+
+from service.reply import Headers
+
+PAGES: Final = "/docs"
+
+_ALL: Final[Headers] = (
+    ("X-Content-Type-Options", "nosniff"),
+    ("X-Frame-Options", "DENY"),
+    ("Referrer-Policy", "no-referrer"),
+    ("Cross-Origin-Resource-Policy", "same-origin"),
+)
+_NOTHING: Final = "default-src 'none'; frame-ancestors 'none'"
+# The documentation's page: its own scripts, styles and pictures (a few of which are in its style sheet), and its own
+# service to try; no line of script or style within the page.
+_OWN: Final = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+DATA_HEADERS: Final[Headers] = (*_ALL, ("Content-Security-Policy", _NOTHING), ("Cache-Control", "no-store"))
+PAGE_HEADERS: Final[Headers] = (*_ALL, ("Content-Security-Policy", _OWN))
+
+
+def headers_of(route: str) -> Headers:
+    """The headers of a route's answers; none but those of the documentation may be kept by anybody."""
+    return PAGE_HEADERS if route.startswith(PAGES) else DATA_HEADERS

@@ -1,0 +1,239 @@
+"""Who may ask what: each route, each kind of key, both ways to an answer; and nobody hears of a secret."""
+
+import time
+from collections import Counter
+from contextlib import AbstractContextManager
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from pathlib import Path
+from typing import Final, NamedTuple
+
+import httpx
+import pytest
+from flask.testing import FlaskClient
+
+from pricing.store import Artifact, Store
+from service.guard import ACCESS
+from service.keys import SCOPES, KeyRing, Keys, KeyStore, Scope
+from service.observer import OTHER, Routes
+from tests.fake_service import DEFAULTS, HOUSE, NOW, fake_app
+from tests.gunicorn_process import ROOT, GunicornProcess, gunicorn
+
+ROUTES: Final[dict[str, Scope | None]] = {
+    "POST /predict": "predict",
+    "POST /predict/batch": "predict",
+    "GET /models": "read",
+    "GET /model/info": "read",
+    "GET /metrics": "metrics",
+    "GET /health": None,
+    "GET /health/live": None,
+    "GET /health/ready": None,
+    "GET /docs": None,
+    "GET /docs/static/docs.js": None,
+    "GET /docs/swagger/css/swagger-ui.css": None,
+    "GET /openapi.json": None,
+}
+"""Written out, and not derived: this is what was promised."""
+REALM: Final = 'Bearer realm="Appraiser"'
+INVALID: Final = f'{REALM}, error="invalid_token"'
+NOT_VALID: Final = "This key is not valid."
+SECRET: Final = 43  # characters at the end of a key
+
+
+class Presented(NamedTuple):
+    """A key, or none, and how it is answered where one is wanted."""
+
+    name: str
+    text: str | None
+    challenge: str
+    detail: str
+
+
+def wrong_keys(store: KeyStore) -> list[Presented]:
+    """Every kind of key but the right ones."""
+    (expired, expired_text), (revoked, revoked_text) = (store.create(name, SCOPES, None) for name in ("old", "lost"))
+    store.rotate(expired.id, timedelta(0))
+    store.revoke(revoked.id)
+    return [
+        Presented(
+            "none", None, REALM, "This service wants a key, in the header X-API-Key or as `Authorization: Bearer`."
+        ),
+        Presented("malformed", "a-secret-of-somebody", INVALID, NOT_VALID),
+        Presented("unknown", f"apr_{'0' * 12}_{expired_text[-SECRET:]}", INVALID, NOT_VALID),
+        Presented("another's secret", f"{expired_text[:-SECRET]}{revoked_text[-SECRET:]}", INVALID, NOT_VALID),
+        Presented("expired", expired_text, INVALID, "This key has expired."),
+        Presented("revoked", revoked_text, INVALID, "This key has been revoked."),
+    ]
+
+
+def with_key(text: str | None) -> list[dict[str, str]]:
+    """The ways of presenting a key, or none."""
+    if text is None:
+        return [{}, {"Authorization": "Basic dXNlcjpwYXNzd29yZA=="}]
+    return [{"X-API-Key": text}, {"Authorization": f"Bearer {text}"}, {"Authorization": f"bEaReR  {text}"}]
+
+
+def ask(client: httpx.Client, route: str, headers: dict[str, str]) -> httpx.Response:
+    method, _, path = route.partition(" ")
+    body = {"/predict": HOUSE, "/predict/batch": {"houses": [HOUSE]}}.get(path)
+    return client.request(method, path, json=body, headers=headers)
+
+
+def told(response: httpx.Response) -> tuple[int, str | None, str | None]:
+    """Status, challenge and sentence."""
+    detail = response.json()["detail"] if response.status_code >= 400 else None
+    return response.status_code, response.headers.get("WWW-Authenticate"), detail
+
+
+def expected(has: Scope, wants: Scope | None) -> tuple[int, str | None, str | None]:
+    """What a good key is told."""
+    if wants in {None, has} or has == "admin":
+        return 200, None, None
+    return 403, f'{REALM}, error="insufficient_scope", scope="{wants}"', f"This key lacks the scope {wants}."
+
+
+def guarded(store: Store, **settings: str) -> AbstractContextManager[GunicornProcess]:
+    environment = {"APPRAISER_ARTIFACTS": str(store.root), "APPRAISER_REQUIRE_KEYS": "true"} | settings
+    return gunicorn(None, cwd=ROOT, workers=2, env=environment)
+
+
+@pytest.mark.parametrize("middleware", ["true", "false"])
+def test_every_kind_of_key_on_every_route_is_answered_exactly_and_no_secret_is_kept(
+    store: Store, middleware: str
+) -> None:
+    keys = KeyStore(store.root)
+    wrong = wrong_keys(keys)
+    right = {scope: keys.create(scope, [scope], timedelta(days=1)) for scope in SCOPES}
+    answers = []
+    with guarded(store, APPRAISER_PREDICTION_MIDDLEWARE=middleware) as server:
+        with httpx.Client(base_url=server.url, timeout=30) as client:
+            for route, wants in ROUTES.items():
+                for name, text, challenge, detail in wrong:
+                    for headers in with_key(text):
+                        answers.append(ask(client, route, headers))
+                        refused = (200, None, None) if wants is None else (401, challenge, detail)
+                        assert told(answers[-1]) == refused, (route, name)
+                for has, (_, text) in right.items():
+                    for headers in with_key(text):
+                        answers.append(ask(client, route, headers))
+                        assert told(answers[-1]) == expected(has, wants), (route, has)
+            metrics = ask(client, "GET /metrics", {"X-API-Key": right["metrics"][1]}).text
+        server.stop()
+        journal = "".join(path.read_text() for path in server.journal.glob("*.jsonl"))
+        log = server.log
+
+    assert len(answers) == len(ROUTES) * (2 + 3 * 5 + 3 * 4)
+    for text in [*(key.text for key in wrong), *(text for _, text in right.values())]:
+        secret = text and text[-SECRET:]
+        for place in (log, metrics, journal, *(f"{answer.headers}{answer.text}" for answer in answers)):
+            assert secret is None or secret not in place
+    for key, _ in right.values():
+        assert f'"key_id":"{key.id}"' in log
+        assert f'key_id="{key.id}"' in metrics
+        assert (f'"key_id":"{key.id}"' in journal) == (not {"predict", "admin"}.isdisjoint(key.scopes))
+
+
+def test_a_revoked_key_is_refused_by_every_worker_within_a_second_and_a_half(store: Store) -> None:
+    keys = KeyStore(store.root)
+    key, text = keys.create("soon revoked", ["read"], None)
+    with guarded(store) as server:
+
+        def statuses() -> Counter[int]:
+            """Of many new connections: among so many, both workers are asked."""
+            ask = partial(httpx.get, f"{server.url}/models", headers={"X-API-Key": text})
+            return Counter(ask().status_code for _ in range(40))
+
+        assert statuses() == {200: 40}
+        keys.revoke(key.id)
+        time.sleep(1.5)  # the promise is a time
+
+        assert statuses() == {401: 40}
+
+
+# --- In process
+
+
+@pytest.fixture
+def keys(tmp_path: Path) -> KeyStore:
+    return KeyStore(tmp_path / "artifacts")
+
+
+def with_keys(published: Artifact, store: KeyStore | None) -> FlaskClient:
+    return fake_app(published.manifest, keys=None if store is None else Keys(store)).test_client()
+
+
+def test_without_keys_everybody_may_ask(published: Artifact) -> None:
+    client = with_keys(published, None)
+
+    assert client.post("/predict", json=HOUSE).status_code == 200
+    assert client.post("/predict", json=HOUSE, headers={"X-API-Key": "whatever"}).status_code == 200
+
+
+def test_a_key_that_is_no_header_is_no_key(published: Artifact, keys: KeyStore) -> None:
+    _, text = keys.create("a client", ["predict"], None)
+
+    found = with_keys(published, keys).post(f"/predict?api_key={text}", json=HOUSE, headers={"Cookie": f"key={text}"})
+
+    assert found.status_code == 401
+
+
+def test_the_first_of_both_headers_counts_even_if_it_is_wrong(published: Artifact, keys: KeyStore) -> None:
+    _, text = keys.create("a client", ["predict"], None)
+    headers = {"X-API-Key": "wrong", "Authorization": f"Bearer {text}"}
+
+    assert with_keys(published, keys).post("/predict", json=HOUSE, headers=headers).status_code == 401
+
+
+@pytest.mark.parametrize(("lifetime", "status"), [(timedelta(0), 401), (timedelta(microseconds=1), 200)])
+def test_a_key_ends_at_its_time(published: Artifact, tmp_path: Path, lifetime: timedelta, status: int) -> None:
+    keys = KeyStore(tmp_path / "artifacts", clock=lambda: datetime.fromtimestamp(NOW / 1e9, UTC))
+    _, text = keys.create("a client", ["predict"], lifetime)
+
+    assert with_keys(published, keys).post("/predict", json=HOUSE, headers={"X-API-Key": text}).status_code == status
+
+
+@pytest.mark.parametrize(
+    "path", ["/", "", "predict", "/predictt", "//predict", "///predict", "/predict/", "/Predict", "/docs/", "//metrics"]
+)
+def test_what_is_at_no_path_reaches_no_view_whatever_flask_would_make_of_it(
+    published: Artifact, keys: KeyStore, path: str
+) -> None:
+    client = with_keys(published, keys)
+
+    for method in ("POST", "GET"):
+        found = client.open(method=method, json=HOUSE, environ_overrides={"PATH_INFO": path})
+        assert (found.status_code, found.get_json()) == (
+            404,
+            {"detail": "There is nothing at this path; /docs lists what there is."},
+        )
+
+
+def test_every_route_of_the_application_says_who_may_ask_for_it(published: Artifact) -> None:
+    app = fake_app(published.manifest)
+    routes = Routes(app.url_map)
+
+    assert {routes.of(rule.rule.partition("<")[0]) for rule in app.url_map.iter_rules()} == set(ACCESS)
+    assert routes.of("/nowhere") == OTHER not in ACCESS
+    named = {route.partition(" ")[2]: scope for route, scope in ROUTES.items()}
+    assert {routes.of(path): scope for path, scope in named.items()} == {
+        path: access.scope for path, access in ACCESS.items()
+    }
+
+
+def test_an_empty_ring_lets_nobody_pass(published: Artifact, keys: KeyStore) -> None:
+    assert KeyRing().holder("") is None
+    assert with_keys(published, keys).post("/predict", json=HOUSE).status_code == 401
+
+
+def test_the_document_says_that_a_key_is_wanted_only_where_one_is(published: Artifact) -> None:
+    settings = DEFAULTS.model_copy(update={"require_keys": True, "rate_limit": "100/second"})
+    app = fake_app(published.manifest, settings=settings)
+    document = app.test_client().get("/openapi.json").get_json()
+
+    for path, item in document["paths"].items():
+        (operation,) = item.values()
+        scope, limited = ACCESS[path]
+        assert operation.get("security", []) == ([{"key": [scope]}, {"bearer": [scope]}] if scope else [])
+        assert ({"401", "403"} <= set(operation["responses"])) == (scope is not None)
+        assert ("429" in operation["responses"]) == limited
+    assert set(document["components"]["securitySchemes"]) == {"key", "bearer"}
