@@ -133,6 +133,12 @@ def test_every_kind_of_key_on_every_route_is_answered_exactly_and_no_secret_is_k
         assert (f'"key_id":"{key.id}"' in journal) == (not {"predict", "admin"}.isdisjoint(key.scopes))
 
 
+@pytest.mark.parametrize(("keys", "warns"), [("false", True), ("true", False)])
+def test_a_service_that_asks_for_no_keys_says_so_once_at_its_start(store: Store, keys: str, *, warns: bool) -> None:
+    with guarded(store, APPRAISER_REQUIRE_KEYS=keys) as server:
+        assert server.log.count("Anybody who reaches this port may ask") == warns
+
+
 def test_a_revoked_key_is_refused_by_every_worker_within_a_second_and_a_half(store: Store) -> None:
     keys = KeyStore(store.root)
     key, text = keys.create("soon revoked", ["read"], None)
