@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test test-reliability bench lint lock clean
+.PHONY: help serve test test-reliability bench lint lock audit sbom clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-17s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -41,6 +41,13 @@ lock: $(VENV)/dev ## choose dependencies anew and lock them with hashes
 	@$(LOCK) --extra train --extra dev --extra bench -c requirements-dev.txt -o requirements-bench.txt
 	@$(LOCK) --extra train -c requirements-dev.txt -o requirements-train.txt
 	@$(LOCK) -c requirements-train.txt -o requirements.txt
+
+# Strict: what the service asked does not know is no good news. AUDIT='--vulnerability-service osv' asks another one.
+audit: $(VENV)/dev ## look for known vulnerabilities in all that is locked
+	@$(BIN)/pip-audit $(AUDIT) --strict --disable-pip --require-hashes --progress-spinner off $(addprefix --requirement ,$(wildcard requirements*.txt))
+
+sbom: $(VENV)/dev ## write sbom.json: what the image of the service installs (CycloneDX)
+	@$(BIN)/python -W ignore::UserWarning -m cyclonedx_py requirements --pyproject pyproject.toml --output-reproducible --output-file sbom.json requirements.txt
 
 clean: ## remove the environment and caches; artifacts stay
 	@rm -rf $(VENV) $(VENV)-bench .mypy_cache .ruff_cache .pytest_cache .hypothesis build *.egg-info

@@ -14,13 +14,15 @@ from service.slots import RunFolder
 
 
 def usable_cpus(cgroup: Path = Path("/sys/fs/cgroup")) -> int:
-    """The CPUs that this process may use: by affinity, and by the quota of its control group (v2), at least one."""
+    """The CPUs that this process may use: by affinity, and by the quota of its control group, at least one."""
     allowed = len(os.sched_getaffinity(0))
+    v2, v1 = ["cpu.max"], ["cpu/cpu.cfs_quota_us", "cpu/cpu.cfs_period_us"]
+    names = v2 if (cgroup / v2[0]).exists() else v1
     try:
-        quota, period = (cgroup / "cpu.max").read_text(encoding="ascii").split()
+        quota, period = " ".join((cgroup / name).read_text(encoding="ascii") for name in names).split()
     except (OSError, ValueError):
         return allowed
-    return allowed if quota == "max" else max(1, min(allowed, int(quota) // int(period)))
+    return allowed if quota in {"max", "-1"} else max(1, min(allowed, int(quota) // int(period)))
 
 
 settings = read_settings()  # a wrong setting ends the start here, with a sentence, before any worker

@@ -75,16 +75,18 @@ class GunicornProcess:
 
 
 @contextmanager
-def gunicorn(
+def gunicorn(  # noqa: PLR0913 -- what the command line says, as keywords
     app: str | None,
     *args: str,
     cwd: Path,
     worker_class: str | None = None,
     workers: int | None = None,
     env: Mapping[str, str] | None = None,
+    port: int = 0,
 ) -> Iterator[GunicornProcess]:
     """Serve `app` on a free port, from `cwd`, until the block ends; what is None is left to a gunicorn.conf.py there.
 
+    On `port` instead of a free one, where that is not 0.
     `args` are further arguments of gunicorn's command line; `env` is added to the environment. The block is entered
     when every worker has loaded the application. Raises AssertionError when gunicorn dies before, or leaves a process
     behind; to whatever is raised the log is added as a note.
@@ -92,6 +94,7 @@ def gunicorn(
     command = [sys.executable, str(Path(sys.executable).with_name("gunicorn")), "--no-control-socket", *args]
     command += ["--worker-class", worker_class] if worker_class else []
     command += ["--workers", str(workers)] if workers else []
+    command += ["--bind", f"{HOST}:{port}"]
     command += [app] if app else []
     with tempfile.TemporaryDirectory() as folder, _started(command, cwd, env or {}, Path(folder)) as server:
         try:
@@ -111,7 +114,7 @@ def _started(command: list[str], cwd: Path, env: Mapping[str, str], folder: Path
         configuration = folder / "gunicorn.conf.py"
         configuration.write_text(CONFIGURATION.format(fd=theirs.fileno()))
         process = subprocess.Popen(
-            [*command, "--config", str(configuration), "--bind", f"{HOST}:0"],
+            [*command, "--config", str(configuration)],
             cwd=cwd,
             env={
                 **os.environ,

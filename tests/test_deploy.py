@@ -1,10 +1,15 @@
-"""What deploy/ says to Prometheus and Grafana: it is valid, its alerts fire, and it names only what is counted."""
+"""What deploy/ says to Prometheus and Grafana: it is valid, its alerts fire, and it names only what is counted.
+
+And how docker-compose.yml surrounds the service; .ci/container looks at what the kernel makes of it.
+"""
 
 import json
 import re
+import runpy
 import shutil
 import subprocess
 from collections.abc import Iterator, Mapping
+from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Any, Final
 
@@ -158,3 +163,50 @@ def test_monitoring_is_asked_for_reachable_from_this_host_only_and_reads_deploy(
     (scraped,) = parsed(DEPLOY / "prometheus.yml")["scrape_configs"]
     assert scraped["static_configs"] == [{"targets": ["service:8000"]}]
     assert "service" in services
+
+
+def compose() -> Any:  # noqa: ANN401 -- whatever the file holds
+    return parsed(ROOT / "docker-compose.yml")
+
+
+@pytest.mark.parametrize("name", compose()["services"])
+def test_every_container_has_no_more_than_it_needs(name: str) -> None:
+    service = compose()["services"][name]
+
+    assert (service["read_only"], service["cap_drop"]) == (True, ["ALL"])
+    assert service["security_opt"] == ["no-new-privileges:true"]
+    assert {"mem_limit", "pids_limit", "cpu_quota"} <= set(service)
+    assert "privileged" not in service
+
+
+def test_the_service_may_write_to_run_and_journal_only() -> None:
+    service = compose()["services"]["service"]
+    volumes = [volume.rpartition("/app/")[2] for volume in service["volumes"]]
+
+    assert volumes == ["artifacts:ro", "run", "journal"]
+    assert service["tmpfs"] == []
+
+
+def test_a_stop_has_a_second_more_than_gunicorn_takes_for_it() -> None:
+    grace = int(compose()["services"]["service"]["stop_grace_period"].removesuffix("s"))
+    graceful = runpy.run_path(str(ROOT / "gunicorn.conf.py"))["graceful_timeout"]
+
+    assert grace == graceful + 2  # gunicorn kills what is left within a second after its own timeout
+    assert "\nSTOPSIGNAL SIGTERM\n" in (ROOT / "Dockerfile").read_text(encoding="utf-8")
+
+
+def test_only_the_proxy_can_be_reached_from_other_hosts_and_the_service_believes_it_and_nobody_else() -> None:
+    services = compose()["services"]
+    (published,) = services["service"]["ports"]
+    (network,) = compose()["networks"]["default"]["ipam"]["config"]
+    proxys, services_own = (services[name]["networks"]["default"]["ipv4_address"] for name in ("proxy", "service"))
+
+    assert published == "${ADDRESS:-127.0.0.1}:${PORT:-8000}:8000"
+    assert services["proxy"]["profiles"] == ["proxy"]
+    assert re.fullmatch(r"nginx:\d+\.\d+\.\d+-alpine", services["proxy"]["image"])
+    assert services["service"]["environment"] == {"APPRAISER_TRUSTED_PROXIES": proxys}
+    assert f"\nserver {services_own}:8000 " in (DEPLOY / "nginx" / "instances.conf").read_text(encoding="utf-8")
+    for address in (proxys, services_own, network["gateway"]):
+        assert ip_address(address) in ip_network(network["subnet"])
+        assert ip_address(address) not in ip_network(network["ip_range"])
+    assert len({proxys, services_own, network["gateway"]}) == 3

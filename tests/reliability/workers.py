@@ -54,10 +54,11 @@ def store_of(folder: Path, *artifacts: Artifact) -> Store:
 
 
 def serve(
-    store: Store, *args: str, cwd: Path = ROOT, env: Mapping[str, str] = NOTHING_MORE
+    store: Store, *args: str, cwd: Path = ROOT, env: Mapping[str, str] = NOTHING_MORE, port: int = 0
 ) -> AbstractContextManager[GunicornProcess]:
     """Two workers that serve what is deployed."""
-    return gunicorn(None, *args, cwd=cwd, workers=WORKERS, env={"APPRAISER_ARTIFACTS": str(store.root), **env})
+    env = {"APPRAISER_ARTIFACTS": str(store.root), **env}
+    return gunicorn(None, *args, cwd=cwd, workers=WORKERS, env=env, port=port)
 
 
 def prices(*artifacts: Artifact) -> Prices:

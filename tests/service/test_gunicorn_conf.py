@@ -80,6 +80,17 @@ def test_workers_are_no_more_than_the_quota_of_the_control_group(
     assert configure({})["usable_cpus"](tmp_path) == cpus
 
 
+@pytest.mark.parametrize(("quota", "cpus"), [("-1\n", CPUS), ("100000\n", 1), ("50000\n", 1), ("40000000\n", CPUS)])
+def test_a_quota_of_the_first_kind_of_control_groups_counts_too(
+    configure: Configure, tmp_path: Path, quota: str, cpus: int
+) -> None:
+    (tmp_path / "cpu").mkdir()
+    (tmp_path / "cpu" / "cpu.cfs_quota_us").write_text(quota, encoding="ascii")
+    (tmp_path / "cpu" / "cpu.cfs_period_us").write_text("100000\n", encoding="ascii")
+
+    assert configure({})["usable_cpus"](tmp_path) == cpus
+
+
 def test_without_a_control_group_all_allowed_cpus_are_used(configure: Configure, tmp_path: Path) -> None:
     assert configure({})["usable_cpus"](tmp_path / "nothing") == CPUS
 

@@ -1,0 +1,242 @@
+"""deploy/nginx.conf, in a real nginx: what an instance sees, what a client gets, and what becomes of slow ones."""
+
+import json
+import re
+import runpy
+import select
+import shutil
+import socket
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final
+
+import httpx
+import pytest
+
+from service.settings import Settings
+from tests.gunicorn_process import HOST, ROOT, GunicornProcess, gunicorn
+from tests.nginx_process import DEPLOY, NginxProcess, command, free_port, needs_nginx, nginx
+from tests.waiting import wait_until
+
+pytestmark = needs_nginx
+
+CLIENT: Final = "127.0.0.2"  # not the address that nginx has for an instance
+CONFIGURATION: Final = f"""
+import runpy
+import select
+globals().update(runpy.run_path({str(ROOT / "gunicorn.conf.py")!r}))
+wsgi_app = "application:app"
+workers = 1
+"""
+# Says what it sees; of the size that is asked for, where one is.
+APPLICATION: Final = """
+import json
+from service.client import client_address
+from service.settings import read_settings
+
+trusted = read_settings().trusted_proxies
+
+def app(environ, start_response):
+    start_response("200 OK", [("X-Request-Id", "of-the-service")])
+    size = environ["QUERY_STRING"]
+    seen = {key: value for key, value in environ.items() if isinstance(value, str)}
+    seen["client"], seen["body"] = client_address(environ, trusted), environ["wsgi.input"].read().decode()
+    return [b"x" * int(size) if size else json.dumps(seen).encode()]
+"""
+
+
+@pytest.fixture(scope="module")
+def instance(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GunicornProcess]:
+    """An instance that says what it sees, and that trusts nginx."""
+    folder: Path = tmp_path_factory.mktemp("seen")
+    (folder / "gunicorn.conf.py").write_text(CONFIGURATION)
+    (folder / "application.py").write_text(APPLICATION)
+    with gunicorn(None, cwd=folder, env={"APPRAISER_TRUSTED_PROXIES": HOST}) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def proxy(instance: GunicornProcess) -> Iterator[NginxProcess]:
+    with nginx(instance.port) as server:
+        yield server
+
+
+@contextmanager
+def client_of(url: str, **options: Any) -> Iterator[httpx.Client]:  # noqa: ANN401 -- httpx's
+    transport = httpx.HTTPTransport(local_address=CLIENT, **options)
+    with httpx.Client(base_url=url, transport=transport, timeout=30) as client:
+        yield client
+
+
+def seen_through(url: str, headers: dict[str, str], **options: Any) -> dict[str, str]:  # noqa: ANN401 -- httpx's
+    """What the instance says that it sees of a request."""
+    with client_of(url, **options) as client:
+        seen: dict[str, str] = client.post("/predict?", headers=headers, content=b"a house").json()
+    return seen
+
+
+def test_nginx_finds_nothing_wrong_with_what_is_shipped(tmp_path: Path) -> None:
+    shutil.copytree(DEPLOY, tmp_path / "deploy")
+    found = subprocess.run([*command(tmp_path), "-t"], capture_output=True, text=True, check=False)
+
+    assert found.returncode == 0
+    assert found.stderr.splitlines() == [
+        f"nginx: the configuration file {tmp_path}/deploy/nginx.conf syntax is ok",
+        f"nginx: configuration file {tmp_path}/deploy/nginx.conf test is successful",
+    ]
+
+
+def test_an_instance_sees_the_client_and_nothing_that_it_says_of_itself(proxy: NginxProcess) -> None:
+    spoofed = {
+        "X-Forwarded-For": "198.51.100.1",
+        "X-Forwarded-Proto": "https",
+        "X-Forwarded-Ssl": "on",
+        "X_Forwarded_For": "198.51.100.1",
+        "Connection": "keep-alive, X-Extra",
+    }
+    seen = seen_through(proxy.url, spoofed)
+
+    assert (seen["client"], seen["REMOTE_ADDR"], seen["wsgi.url_scheme"]) == (CLIENT, HOST, "http")
+    assert (seen["HTTP_X_FORWARDED_FOR"], seen["HTTP_X_FORWARDED_PROTO"]) == (CLIENT, "http")
+    assert (seen["HTTP_HOST"], seen["body"], seen["SERVER_PROTOCOL"]) == (HOST, "a house", "HTTP/1.1")
+    assert "HTTP_CONNECTION" not in seen
+
+
+def test_the_log_says_who_asked_and_who_answered_and_nothing_that_the_client_sent(proxy: NginxProcess) -> None:
+    with client_of(proxy.url) as client:
+        answer = client.post("/predict?11", headers={"X-Secret": "planted-secret"}, content=b"planted-secret")
+    assert answer.content == b"x" * 11
+
+    wait_until(lambda: '"request_id":"of-the-service"' in proxy.log)
+    line = json.loads(proxy.log.splitlines()[-1])
+    assert (line["event"], line["status"], line["client"], line["statuses"]) == ("proxied", 200, CLIENT, "200")
+    assert line["instances"].startswith(f"{HOST}:")
+    assert "planted-secret" not in proxy.log
+
+
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="needs openssl")
+def test_tls_needs_a_certificate_and_the_lines_that_are_there(instance: GunicornProcess, tmp_path: Path) -> None:
+    shipped = (DEPLOY / "nginx" / "listen.conf").read_text()
+    lines = "\n".join(re.findall(r"^# (\w+ .+;)$", shipped, re.MULTILINE))
+    lines = lines.replace(" 8443 ", " {} ").replace(" tls/", f" {tmp_path}/")
+    subprocess.run(
+        [
+            *("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"),
+            *("-subj", "/CN=localhost", "-keyout", tmp_path / "privkey.pem", "-out", tmp_path / "fullchain.pem"),
+        ],
+        check=True,
+        capture_output=True,
+    )
+    with nginx(instance.port, listen=lines) as proxy:
+        url = proxy.url.replace("http:", "https:")
+        seen = seen_through(url, {"X-Forwarded-Proto": "http"}, verify=False)
+        assert (seen["client"], seen["wsgi.url_scheme"]) == (CLIENT, "https")
+        with client_of(url, verify=False) as client:
+            assert client.get("/").headers["Strict-Transport-Security"] == "max-age=31536000"
+
+
+def test_the_limit_of_a_body_and_its_refusal_are_the_services(proxy: NginxProcess) -> None:
+    most = Settings().max_body_bytes
+    with client_of(proxy.url) as client:
+        assert client.post("/predict?1", content=b"x" * most).status_code == 200
+        refused = client.post("/predict?1", content=b"x" * (most + 1))
+        chunked = client.post("/predict?1", content=iter([b"x" * most, b"x"]))
+    for answer in (refused, chunked):
+        assert (answer.status_code, answer.headers["Content-Type"]) == (413, "application/json")
+        assert answer.json() == {"detail": f"The body is too large: at most {most:,} bytes are accepted."}
+
+
+def test_where_no_instance_answers_nginx_says_so_as_the_service_would() -> None:
+    with nginx(free_port(), free_port()) as proxy, client_of(proxy.url) as client:
+        for answer in (client.get("/docs?planted-secret"), client.post("/predict", content=b"{}")):
+            assert (answer.status_code, answer.headers["Content-Type"]) == (503, "application/json")
+            assert answer.json() == {"detail": "No instance answers."}
+            assert (answer.headers["Retry-After"], answer.headers["Server"]) == ("1", "nginx")
+        assert "planted-secret" not in proxy.log
+
+
+def test_metrics_are_not_for_the_internet(proxy: NginxProcess) -> None:
+    with client_of(proxy.url) as client:
+        for path in ("/metrics", "/metrics?", "//metrics", "/%6detrics", "/./metrics"):
+            answer = client.get(proxy.url + path)
+            assert (answer.status_code, answer.json()) == (
+                404,
+                {"detail": "There is nothing at this path; /docs lists what there is."},
+            )
+        assert client.get("/health").status_code == 200
+
+
+def test_an_instance_that_refuses_is_passed_over(instance: GunicornProcess) -> None:
+    with nginx(free_port(), instance.port) as proxy:
+        for _ in range(10):  # on connections of their own, so that each process of nginx is asked
+            assert seen_through(proxy.url, {})["body"] == "a house"
+        assert '"statuses":"502, 200"' in proxy.log
+
+
+@contextmanager
+def counting() -> Iterator[socket.socket]:
+    """A listening socket, so that one sees who connects."""
+    with socket.create_server((HOST, 0)) as listener:
+        listener.settimeout(30)
+        yield listener
+
+
+HEAD: Final = b"POST /predict HTTP/1.1\r\nHost: here\r\nContent-Length: 8\r\n\r\n"
+ANSWER: Final = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
+
+
+def test_an_instance_hears_of_a_request_when_it_is_whole() -> None:
+    with (
+        counting() as listener,
+        nginx(listener.getsockname()[1]) as proxy,
+        socket.create_connection((HOST, proxy.port)) as slow,
+        socket.create_connection((HOST, proxy.port)) as fast,
+    ):
+        slow.sendall(HEAD + b"half")
+        fast.sendall(HEAD.replace(b"predict", b"fast") + b"anything")
+        first, _ = listener.accept()
+        assert first.recv(65536).startswith(b"POST /fast HTTP/1.1\r\n")
+        slow.sendall(b"-and")
+        second, _ = listener.accept()
+        asked = second.recv(65536)
+        assert asked.startswith(b"POST /predict HTTP/1.1\r\n")
+        assert asked.endswith(b"\r\n\r\nhalf-and")  # in one piece, which the service reads without a parser
+        for connection, client in ((first, fast), (second, slow)):
+            connection.sendall(ANSWER)
+            assert client.recv(65536).endswith(b"ok")
+            connection.close()
+
+
+@pytest.mark.parametrize(("path", "is_repeated"), [("/predict", True), ("/predict/batch", True), ("/other", False)])
+def test_a_prediction_that_an_instance_drops_is_asked_of_another_and_no_other_post_is(
+    path: str, *, is_repeated: bool
+) -> None:
+    with counting() as listener, counting() as other:
+        ports = listener.getsockname()[1], other.getsockname()[1]
+        with nginx(*ports) as proxy, socket.create_connection((HOST, proxy.port)) as client:
+            client.sendall(HEAD.replace(b"/predict", path.encode()) + b"anything")
+            connection = first_of(listener, other)
+            assert connection.recv(65536)
+            connection.close()
+            if is_repeated:
+                again = first_of(listener, other)
+                assert again.recv(65536).startswith(f"POST {path} ".encode())
+                again.sendall(ANSWER)
+                again.close()
+            assert client.recv(65536).startswith(b"HTTP/1.1 200 " if is_repeated else b"HTTP/1.1 503 ")
+            assert select.select([listener, other], [], [], 0)[0] == []  # nor has anybody else been asked
+
+
+def first_of(*listeners: socket.socket) -> socket.socket:
+    """The first connection to any of them."""
+    ready, _, _ = select.select(listeners, [], [], 30)
+    connection: socket.socket = ready[0].accept()[0]
+    return connection
+
+
+def test_nginx_gives_an_idle_connection_up_before_the_service_does() -> None:
+    (seconds,) = re.findall(r"^ +keepalive_timeout (\d+)s;", (DEPLOY / "nginx.conf").read_text(), re.MULTILINE)
+
+    assert int(seconds) <= runpy.run_path(str(ROOT / "gunicorn.conf.py"))["keepalive"] - 1
