@@ -44,6 +44,7 @@ def test_of_any_bytes_nothing_but_a_refusal_comes(content: bytes, key: int) -> N
         b"\x40\x80",  # a number without an end
         b"\x40\x01\x40",  # the second number is missing
         b"\x80\x40\x01",  # something before the key
+        b"\x80\x40\x40\x01",  # the same, and what follows looks like a list
         b"\x40\x01\x80\x40\x01",  # something between two
         b"\x40\x01\x41\x01",  # another key
         b"\x40" + b"\x80" * 10 + b"\x01",  # a longer number than there are
