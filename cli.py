@@ -221,9 +221,12 @@ def models(place: Place) -> None:
 @click.argument("version")
 @click.pass_obj
 def verify(place: Place, version: str) -> None:
-    """Check digest, manifest and examples of VERSION."""
-    checked = _check(place.store, version)
-    click.echo(f"{version}: digest, manifest and {checked} examples are as published")
+    """Check digest, manifest and examples of VERSION, in a child process with limits."""
+    from pricing.probation import prove
+
+    artifact = place.store.read(version, place.store.seal(version))
+    prove(artifact)
+    click.echo(f"{version}: digest, manifest and {len(artifact.manifest.examples)} examples are as published")
 
 
 @main.command()
@@ -349,13 +352,10 @@ def _exit_unless(confirmed: bool) -> None:  # noqa: FBT001 -- its only argument
 
 
 def _roll_out(place: Place, target: Callable[[Deployment | None], Target]) -> bool:
-    """Check what would answer, deploy it, and say how many workers serve it; returns whether any has confirmed it."""
+    """Deploy, and say how many workers serve it; returns whether any has confirmed it."""
     from service.rollout import roll_out
     from service.slots import RunFolder
 
-    wanted = target(place.store.current())
-    for version in {wanted.champion, *wanted.split}:
-        _check(place.store, version)
     deployment, workers = roll_out(place.store, RunFolder(place.run), target)
     arms = " ".join(f"{version}={weight}" for version, weight in deployment.arms.items())
     deployed = f"{arms if deployment.split else deployment.champion} is deployed as generation {deployment.generation}"
@@ -364,15 +364,6 @@ def _roll_out(place: Place, target: Callable[[Deployment | None], Target]) -> bo
     else:
         click.echo(f"{deployed}; {workers} worker{'s serve' if workers > 1 else ' serves'} it")
     return workers > 0
-
-
-def _check(store: Store, version: str) -> int:
-    """Load a version as a worker does; returns the number of its examples."""
-    from pricing.predictor import load
-
-    artifact = store.read(version, store.seal(version))
-    load(artifact)
-    return len(artifact.manifest.examples)
 
 
 def _tell_key(key: Key, text: str) -> None:

@@ -6,7 +6,8 @@ from typing import Final, NamedTuple
 
 from pricing.deployment import Deployment, Target, restored
 from pricing.errors import DeploymentError
-from pricing.store import Store
+from pricing.probation import prove
+from pricing.store import Artifact, Store
 from service.slots import RunFolder, WorkerState
 
 WAIT_SECONDS: Final = 10.0  # workers follow within a second; one that is stuck in a large batch takes longer
@@ -25,15 +26,23 @@ class Rollout(NamedTuple):
 
 
 def roll_out(
-    store: Store, run: RunFolder, target: Callable[[Deployment | None], Target], seconds: float = WAIT_SECONDS
+    store: Store,
+    run: RunFolder,
+    target: Callable[[Deployment | None], Target],
+    seconds: float = WAIT_SECONDS,
+    prove: Callable[[Artifact], object] = prove,
 ) -> Rollout:
     """Deploy what `target` makes of the current deployment, and return when every living worker serves it.
 
-    When one cannot, within `seconds`, what was deployed before is deployed again under a new generation, and
-    RolloutError says why. Raises RunFolderError, and what `Store.point` raises, too; then nothing has changed.
+    Every version that would answer is proved before. When a worker cannot serve it, within `seconds`, what was deployed
+    before is deployed again under a new generation, and RolloutError says why. Raises RunFolderError, and what `prove`
+    and `Store.point` raise, too; then nothing has changed.
     """
     run.workers()  # who cannot look at them must not deploy either
     before = store.current()
+    wanted = target(before)
+    for version in {wanted.champion, *wanted.split}:
+        prove(store.read(version, store.seal(version)))
     deployment = store.point(target, after=0 if before is None else before.generation)
     try:
         return Rollout(deployment, _wait(store, run, deployment, seconds))

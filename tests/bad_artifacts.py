@@ -1,4 +1,4 @@
-"""Fourteen ways in which a version can be bad, made from a good one.
+"""Twenty-one ways in which a version can be bad, made from a good one.
 
 Where the defect is in what the files say, the digests are made anew, as a careless tool would: then nothing but a look
 at the content can tell. Where it is in the bytes, the digests are those of the good version.
@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 import onnx
-from onnx import ModelProto, TensorProto, helper
+from onnx import AttributeProto, ModelProto, TensorProto, helper
 
 from pricing.deployment import Deployment
 from pricing.manifest import Manifest
-from pricing.store import GRAPH_FILE, MANIFEST_FILE, POINTER_FILE, Artifact, Store
+from pricing.store import GRAPH_FILE, MANIFEST_FILE, MOST_BYTES, MOST_MANIFEST_BYTES, POINTER_FILE, Artifact, Store
 
 Change = Callable[[ModelProto], None]
 
@@ -28,6 +28,8 @@ class Files(NamedTuple):
     graph: bytes | None
     sealed: bytes
     """The manifest whose digest the deployment holds."""
+    size: int = 0
+    """To which the file of the graph grows by a hole, which takes no room."""
 
 
 class Bad(NamedTuple):
@@ -74,6 +76,15 @@ def wrong_manifest(good: Artifact, _folder: Path) -> Files:
     return Files(other, good.graph, other)
 
 
+def renamed(manifest: Manifest, length: int) -> Manifest:
+    return manifest.model_copy(update={"family": "x" * length})
+
+
+def other_order_of_features(good: Artifact, _folder: Path) -> Files:
+    first, second, *rest = good.manifest.features
+    return resealed(good.manifest.model_copy(update={"features": (second, first, *rest)}), good.graph)
+
+
 def swapped_features(model: ModelProto) -> None:
     """Every tree takes square feet for years, and the other way round."""
     for node in model.graph.node:
@@ -84,9 +95,8 @@ def swapped_features(model: ModelProto) -> None:
 
 def nan_output(model: ModelProto) -> None:
     """All is well for the examples and at every corner; one leaf in the middle is NaN."""
-    trees = next(node for node in model.graph.node if node.output[0] == "price_trees")
-    (weights,) = (attribute for attribute in trees.attribute if attribute.name == "target_weights")
-    weights.floats[len(weights.floats) // 2] = float("nan")
+    weights = trees_of(model)["target_weights"].floats
+    weights[len(weights) // 2] = float("nan")
 
 
 def wrong_examples(good: Artifact, _folder: Path) -> Files:
@@ -128,6 +138,62 @@ def huge_dimensions(model: ModelProto) -> None:
     tensor.dims[:] = [2**40]
 
 
+def trees_of(model: ModelProto) -> dict[str, AttributeProto]:
+    """The attributes of the price's trees, by name."""
+    trees = next(node for node in model.graph.node if node.output[0] == "price_trees")
+    return {attribute.name: attribute for attribute in trees.attribute}
+
+
+def grow_chains(model: ModelProto, trees: int, levels: int) -> None:
+    """So many trees so deep: below each branch are a leaf and the next branch, and below the last one two leaves."""
+    lists, count = trees_of(model), 2 * levels + 1
+    leaves = [*range(1, count, 2), count - 1]
+    below = [(2 * level + 1, 2 * level + 2) for level in range(levels)]
+    lists["nodes_treeids"].ints[:] = [tree for tree in range(trees) for _ in range(count)]
+    lists["nodes_nodeids"].ints[:] = [*range(count)] * trees
+    lists["nodes_modes"].strings[:] = ([b"BRANCH_LEQ", b"LEAF"] * levels + [b"LEAF"]) * trees
+    for name, side in (("nodes_truenodeids", 0), ("nodes_falsenodeids", 1)):
+        lists[name].ints[:] = [*(node for pair in below for node in (pair[side], 0)), 0] * trees
+    lists["nodes_featureids"].ints[:] = [0] * count * trees
+    lists["nodes_values"].floats[:] = [-1] * count * trees  # every house is larger, and goes down to the end
+    lists["target_treeids"].ints[:] = [tree for tree in range(trees) for _ in leaves]
+    lists["target_nodeids"].ints[:] = leaves * trees
+    lists["target_ids"].ints[:] = [0] * len(leaves) * trees
+    lists["target_weights"].floats[:] = [0] * len(leaves) * trees
+
+
+def slow(good: Artifact) -> Artifact:
+    """Nothing is wrong with it but its size, which is allowed: it takes seconds of CPU, and half a gigabyte."""
+    graph = changed(good, lambda model: grow_chains(model, trees=400, levels=1_000)).graph
+    assert graph is not None
+    manifest = good.manifest.model_copy(update={"examples": good.manifest.examples[:1] * 3_500})
+    return Artifact(Manifest.parse(resealed(manifest, graph).manifest), graph)
+
+
+def circle(model: ModelProto) -> None:
+    """A node leads back to the one above it, and every house comes along there: it would be walked with for good."""
+    trees = trees_of(model)
+    modes, below = trees["nodes_modes"].strings, trees["nodes_falsenodeids"].ints
+    above = below[0]
+    node = below[above]
+    assert [modes[place] for place in (0, above, node)] == [b"BRANCH_LEQ"] * 3
+    trees["nodes_values"].floats[0] = trees["nodes_values"].floats[above] = -1
+    trees["nodes_values"].floats[node] = 1e9
+    trees["nodes_truenodeids"].ints[node] = above
+
+
+def wrong_output_name(model: ModelProto) -> None:
+    model.graph.output[1].name = model.graph.node[-1].output[0] = "width"
+
+
+def wrong_input_type(model: ModelProto) -> None:
+    model.graph.input[0].type.tensor_type.elem_type = TensorProto.DOUBLE
+
+
+def huge_input(model: ModelProto) -> None:
+    model.graph.input[0].type.tensor_type.shape.dim[0].dim_value = 2**40
+
+
 def foreign_operator(model: ModelProto) -> None:
     model.opset_import.append(helper.make_opsetid("com.example", 1))
     next(node for node in model.graph.node if node.op_type == "Add").domain = "com.example"
@@ -153,6 +219,21 @@ BAD: Final[dict[str, Bad]] = {
     "external data below the working folder": Bad(external(lambda path: os.path.relpath(path, Path.cwd())), ELSEWHERE),
     "huge dimensions": Bad(by(huge_dimensions), "a constant of the graph declares 1,099,511,627,776 elements "),
     "foreign operator": Bad(by(foreign_operator), "the graph uses the operator 'com.example.Add'"),
+    "huge manifest": Bad(
+        lambda good, _: resealed(renamed(good.manifest, MOST_MANIFEST_BYTES), good.graph),
+        "/manifest.json, expected 1,048,576 at most",
+    ),
+    "huge graph": Bad(
+        lambda good, _: as_published(good, good.graph)._replace(size=MOST_BYTES + 1),
+        "/model.onnx, expected 67,108,864 at most",
+    ),
+    "features in another order": Bad(
+        other_order_of_features, "features are bedrooms, square_feet, bathrooms, age_years, distance_to_city; this "
+    ),
+    "wrong output name": Bad(by(wrong_output_name), "the graph gives log_price float64(n); width float64(n), "),
+    "wrong input type": Bad(by(wrong_input_type), "the graph takes houses float64(n, 5), expected houses "),
+    "huge input": Bad(by(huge_input), "the graph takes houses float32(1099511627776, 5), expected "),
+    "trees in a circle": Bad(by(circle), " of tree 0: observed 2 branches to it, expected 1"),
 }
 
 
@@ -169,6 +250,7 @@ def publish_bad(store: Store, bad: Bad, good: Artifact) -> str:
     (folder / GRAPH_FILE).unlink(missing_ok=True)
     if files.graph is not None:
         (folder / GRAPH_FILE).write_bytes(files.graph)
+        os.truncate(folder / GRAPH_FILE, max(files.size, len(files.graph)))
     return sha256(files.sealed).hexdigest()
 
 

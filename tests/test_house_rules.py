@@ -41,6 +41,30 @@ def test_imports_run_one_way(package: str) -> None:
     assert len(found) > 5  # else this has read nothing
 
 
+def calls(source: Path, *names: str) -> Iterator[str]:
+    """Which of these methods a file calls, of whatever object."""
+    for node in ast.walk(ast.parse(source.read_bytes())):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in names:
+            yield node.func.attr
+
+
+def test_nothing_is_published_or_deployed_but_where_it_is_proved_before() -> None:
+    sources = [path for package in FORBIDDEN for path in (*(ROOT / package).rglob("*.py"), ROOT / package)]
+    found = [
+        (source.name, name)
+        for source in sources
+        if source.is_file()
+        for name in calls(source, "publish", "point", "deploy")
+    ]
+
+    assert sorted(found) == [
+        ("command.py", "publish"),  # `publish` proves before
+        ("rollout.py", "point"),  # `roll_out` proves before
+        ("rollout.py", "point"),  # `_take_back`: what was deployed before is deployed again
+        ("store.py", "point"),  # `Store.deploy`, which nobody calls but tests and benchmarks
+    ]
+
+
 def test_every_package_has_its_rule() -> None:
     packages = {path.parent.name for path in ROOT.glob("[a-z]*/__init__.py")}
 

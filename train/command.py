@@ -1,6 +1,6 @@
 """`appraiser train`: one training from file to published version, told to a person while it happens."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -11,6 +11,7 @@ from rich.table import Table
 
 from pricing.errors import VersionExistsError
 from pricing.manifest import Manifest, Scores, is_version
+from pricing.probation import prove
 from pricing.store import Artifact, Store
 from train import data, seen
 from train.data import Sales
@@ -67,10 +68,17 @@ def train_and_publish(store: Store, order: Order, console: Console | None = None
     return Trained(artifact.manifest, deploy)
 
 
-def publish(
-    store: Store, artifact: Artifact, sales: Sales, console: Console, beside: Mapping[str, bytes] = NOTHING_BESIDE
+def publish(  # noqa: PLR0913 -- what is published, where, and how it is told and proved
+    store: Store,
+    artifact: Artifact,
+    sales: Sales,
+    console: Console,
+    beside: Mapping[str, bytes] = NOTHING_BESIDE,
+    *,
+    prove: Callable[[Artifact], object] = prove,
 ) -> None:
-    """Publish a version with what it has seen, and print how good it is."""
+    """Publish a version that has been proved, with what it has seen, and print how good it is."""
+    prove(artifact)  # what no worker would serve is not worth publishing
     manifest = artifact.manifest
     test = sides(positions(sales.houses, manifest.split.salt), manifest.split).test
     rows = seen.to_bytes(seen.hashes(sales.houses[test], sales.prices[test]))

@@ -10,8 +10,8 @@ from skl2onnx import convert_sklearn
 from skl2onnx.common.data_types import FloatTensorType
 from sklearn.ensemble import HistGradientBoostingRegressor
 
+from pricing.graph import INPUT, OUTPUTS
 from pricing.house import FEATURES, Column, Matrix
-from pricing.predictor import INPUT, OUTPUTS
 from train.families import Estimator
 
 OPSET: Final = 21

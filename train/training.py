@@ -11,7 +11,7 @@ import numpy as np
 
 from pricing.house import BOUNDS, FEATURES, UNITS, Column, Matrix, decimal
 from pricing.manifest import FEWEST_CALIBRATION_ROWS, Data, Example, Feature, Graph, Manifest, Metrics, Split
-from pricing.predictor import OnnxGraph, Predictor, Runs, load
+from pricing.predictor import OnnxGraph, Predictor, Runs
 from pricing.store import Artifact
 from train.convert import OPSET, OPSET_ML, Fitted, round_thresholds, to_onnx
 from train.data import Sales
@@ -93,9 +93,7 @@ def train(sales: Sales, plan: Plan, tell: Tell) -> Artifact:
         graph=Graph(sha256=hashlib.sha256(graph).hexdigest(), size=len(graph), opset=OPSET, opset_ml=OPSET_ML),
         libraries={"python": platform.python_version()} | {name: metadata.version(name) for name in LIBRARIES},
     )
-    artifact = Artifact(manifest, graph)
-    load(artifact)  # as every worker will: what none of them would serve is not worth publishing
-    return artifact
+    return Artifact(manifest, graph)
 
 
 def choose(rows: Rows, fold: Fold, plan: Plan, tell: Tell) -> OutOfFold:

@@ -8,10 +8,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from onnx import TensorProto, helper
 
 from pricing.errors import DamagedArtifactError, ModelError
-from pricing.house import FEATURES, Column, Matrix, columns_to_matrix
+from pricing.house import Column, Matrix, columns_to_matrix
 from pricing.manifest import Calibration, Example
 from pricing.predictor import OnnxGraph, Predictor, check_corners, check_examples, load
 from pricing.store import Artifact
@@ -104,66 +103,7 @@ class TestTheSameHouseHasTheSamePrice:
         assert answer(first, batch()).tobytes() == answer(second, batch()).tobytes()
 
 
-def graph(  # noqa: PLR0913 -- one for each thing that can be wrong
-    *,
-    input_name: str = "houses",
-    input_type: int = TensorProto.FLOAT,
-    columns: int | str = len(FEATURES),
-    names: tuple[str, ...] = ("log_price", "spread"),
-    output_type: int = TensorProto.DOUBLE,
-    output_shape: tuple[str | int, ...] = ("n",),
-) -> bytes:
-    """A graph whose outputs are all the sum of a row."""
-    axes = [1] if len(output_shape) == 1 else []
-    nodes = [helper.make_node("Cast", [input_name], ["cast"], to=output_type)]
-    nodes += [helper.make_node("ReduceSum", ["cast", "axes"], [name], keepdims=0) for name in names]
-    made = helper.make_graph(
-        nodes,
-        "g",
-        [helper.make_tensor_value_info(input_name, input_type, ["n", columns])],
-        [helper.make_tensor_value_info(name, output_type, output_shape) for name in names],
-        [helper.make_tensor("axes", TensorProto.INT64, [len(axes)], axes)],
-    )
-    model = helper.make_model(made, opset_imports=[helper.make_opsetid("", 21)], ir_version=10)
-    data: bytes = model.SerializeToString()
-    return data
-
-
-OURS = [("houses", "tensor(float)", [5])]
-OUR_OUTPUTS: list[object] = [("log_price", "tensor(double)", []), ("spread", "tensor(double)", [])]
-
-
 class TestRefusals:
-    def test_a_graph_of_our_signature_runs(self) -> None:
-        log_price, spread = OnnxGraph(graph()).run(one_house(2_000))
-        assert (log_price.tolist(), spread.tolist()) == ([2_020], [2_020])
-
-    @pytest.mark.parametrize(
-        "made",
-        [
-            pytest.param(graph(input_name="house"), id="another name of the input"),
-            pytest.param(graph(input_type=TensorProto.DOUBLE), id="an input of doubles"),
-            pytest.param(graph(columns=4), id="four columns"),
-            pytest.param(graph(columns="m"), id="any number of columns"),
-            pytest.param(graph(names=("log_price",)), id="no spread"),
-            pytest.param(graph(names=("price", "spread")), id="another name of an output"),
-            pytest.param(graph(names=("spread", "log_price")), id="outputs in another order"),
-            pytest.param(graph(names=("log_price", "spread", "more")), id="one output more"),
-            pytest.param(graph(output_type=TensorProto.FLOAT), id="outputs of floats"),
-        ],
-    )
-    def test_a_graph_of_another_signature_is_refused(self, made: bytes) -> None:
-        with pytest.raises(ModelError, match=r"^the graph takes .* and gives .*; expected "):
-            OnnxGraph(made)
-
-    def test_a_refusal_says_what_was_found_and_what_was_expected(self) -> None:
-        with pytest.raises(ModelError) as refused:
-            OnnxGraph(graph(columns=4, names=("log_price", "more")))
-        assert str(refused.value) == (
-            "the graph takes [('houses', 'tensor(float)', [4])] and gives [('log_price', 'tensor(double)', []),"
-            f" ('more', 'tensor(double)', [])]; expected {OURS} and {OUR_OUTPUTS}"
-        )
-
     @pytest.mark.parametrize("made", [b"", b"no graph at all", b"\x08\x0a"])
     def test_bytes_that_are_no_graph_are_refused(self, published: Artifact, made: bytes) -> None:
         with pytest.raises(ModelError, match=r"^the graph cannot be loaded: "):

@@ -27,7 +27,7 @@ from pricing.errors import (
 )
 from pricing.manifest import VERSION_PATTERN
 from pricing.predictor import load
-from pricing.store import Artifact, Store
+from pricing.store import MOST_BYTES, MOST_MANIFEST_BYTES, Artifact, Store
 
 
 def named(artifact: Artifact, version: str) -> Artifact:
@@ -120,6 +120,19 @@ class TestPublishing:
             f"observed sha256 {digest(b'another')} of the graph of v1.0.0 (7 bytes) does not match expected "
             f"{digest(published.graph)}"
         )
+        assert not empty.root.exists()
+
+    @pytest.mark.parametrize("beside", [{}, {"test_rows.bin": bytes(MOST_BYTES + 1)}], ids=["graph", "beside"])
+    def test_what_nobody_would_read_is_refused_before_anything_is_written(
+        self, empty: Store, published: Artifact, beside: dict[str, bytes]
+    ) -> None:
+        graph = published.graph if beside else bytes(MOST_BYTES + 1)
+        described = published.manifest.graph.model_copy(update={"sha256": digest(graph)})
+        manifest = published.manifest.model_copy(update={"graph": described})
+        with pytest.raises(DamagedArtifactError) as refused:
+            empty.publish(Artifact(manifest, graph), beside)
+        name = "test_rows.bin" if beside else "model.onnx"
+        assert str(refused.value) == f"observed 67,108,865 bytes of v1.0.0/{name}, expected 67,108,864 at most"
         assert not empty.root.exists()
 
     def test_a_full_disk_leaves_nothing_behind(
@@ -222,6 +235,32 @@ class TestReading:
         with pytest.raises(DamagedArtifactError) as refused:
             store.read("v1.0.0")
         assert str(refused.value) == f"v1.0.0/{name} cannot be read: No such file or directory"
+
+    def test_a_manifest_may_be_as_large_as_that_and_no_larger(self, store: Store) -> None:
+        path = store.root / "v1.0.0" / "manifest.json"
+        path.write_bytes(path.read_bytes().ljust(MOST_MANIFEST_BYTES))
+        store.read("v1.0.0")
+        with path.open("ab") as file:
+            file.write(b" ")
+        with pytest.raises(DamagedArtifactError) as refused:
+            store.read("v1.0.0")
+        assert str(refused.value) == "observed 1,048,577 bytes of v1.0.0/manifest.json, expected 1,048,576 at most"
+
+    def test_a_file_that_fits_into_no_memory_is_refused_by_its_size(self, store: Store) -> None:
+        os.truncate(store.root / "v1.0.0" / "model.onnx", 2**40)
+        with pytest.raises(DamagedArtifactError) as refused:
+            store.read("v1.0.0")
+        assert str(refused.value) == (
+            "observed 1,099,511,627,776 bytes of v1.0.0/model.onnx, expected 67,108,864 at most"
+        )
+
+    @pytest.mark.parametrize("name", ["model.onnx", "manifest.json"])
+    def test_a_pipe_in_the_place_of_a_file_is_not_waited_for(self, store: Store, name: str) -> None:
+        path = store.root / "v1.0.0" / name
+        path.unlink()
+        os.mkfifo(path)
+        with pytest.raises(DamagedArtifactError, match=r"\(0 bytes\) does not match|is not JSON"):
+            store.read("v1.0.0")
 
     def test_an_unknown_version_is_told_with_those_that_are_there(self, two: Store) -> None:
         with pytest.raises(UnknownVersionError) as refused:

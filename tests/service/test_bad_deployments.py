@@ -1,4 +1,4 @@
-"""A deployment of a bad version, by a careless tool: every worker refuses it, says why once, and goes on."""
+"""A bad version is not promoted; deployed by a careless tool, every worker refuses it, says why once, and goes on."""
 
 from functools import partial
 from pathlib import Path
@@ -7,8 +7,12 @@ from typing import Any
 import httpx
 import pytest
 
+from pricing.deployment import promoted
+from pricing.errors import DamagedArtifactError
+from pricing.predictor import load
 from pricing.store import Artifact, Store
 from service.models import Models
+from service.rollout import roll_out
 from service.slots import RunFolder
 from tests.bad_artifacts import BAD, deploy_carelessly, named, publish_bad
 from tests.gunicorn_process import ROOT, GunicornProcess, gunicorn
@@ -58,6 +62,18 @@ def test_each_is_refused_by_every_worker_and_the_next_good_one_is_served(tmp_pat
         wait_until(lambda: [worker.generation for worker in run.workers()] == [len(BAD) + 2] * 2)
         assert {ask(server, "/health/ready")["version"] for _ in range(8)} == {"v2.0.0"}
         assert server.log.count("Booting worker") == 2
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_none_is_promoted(store: Store, published: Artifact, tmp_path: Path, name: str) -> None:
+    publish_bad(store, BAD[name], named(published, "v1.1.0"))
+    before = (store.root / "deployment.json").read_bytes()
+
+    with pytest.raises(DamagedArtifactError) as refused:
+        roll_out(store, RunFolder(tmp_path / "run"), lambda current: promoted(current, "v1.1.0"), prove=load)
+
+    assert BAD[name].reason in str(refused.value)
+    assert (store.root / "deployment.json").read_bytes() == before
 
 
 @pytest.mark.parametrize("name", BAD)

@@ -4,18 +4,26 @@ import os
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from functools import partial
+from inspect import signature
 from pathlib import Path
 
 import pytest
 
-from pricing.deployment import Deployment, divided, promoted, rolled_back
-from pricing.errors import DeploymentChangedError, NoPreviousError
+import service.rollout
+from pricing.deployment import Deployment, Target, divided, promoted, rolled_back
+from pricing.errors import DamagedArtifactError, DeploymentChangedError, NoPreviousError
+from pricing.predictor import load
+from pricing.probation import prove
 from pricing.store import Artifact, Store
 from service.contract import Refused
-from service.rollout import Rollout, RolloutError, roll_out
+from service.rollout import Rollout, RolloutError
 from service.slots import RunFolder, RunFolderError, Slot, WorkerState
 
 Says = Callable[[int], WorkerState]
+
+# What would answer is loaded in a child process before; here it is the waiting for workers that is looked at.
+roll_out = partial(service.rollout.roll_out, prove=load)
 
 
 @pytest.fixture
@@ -179,3 +187,55 @@ def test_who_cannot_look_at_the_workers_deploys_nothing(two: Store, run: RunFold
         roll_out(two, run, lambda current: promoted(current, "v1.1.0"))
 
     assert two.deployment() == before
+
+
+class Proofs:
+    """Remembers who was proved, and refuses one of them."""
+
+    def __init__(self, refused: str | None = None) -> None:
+        self.versions: list[str] = []
+        self._refused = refused
+
+    def __call__(self, artifact: Artifact) -> None:
+        self.versions.append(artifact.manifest.version)
+        if artifact.manifest.version == self._refused:
+            msg = f"{self._refused} did not load within 20 s of CPU"
+            raise DamagedArtifactError(msg)
+
+
+Change = Callable[[Deployment | None], Target]
+
+
+@pytest.mark.parametrize(
+    ("change", "version"),
+    [
+        pytest.param(lambda current: promoted(current, "v1.1.0"), "v1.1.0", id="promote"),
+        pytest.param(rolled_back, "v1.0.0", id="rollback"),
+        pytest.param(lambda current: divided(current, {"v1.1.0": 90, "v1.0.0": 10}), "v1.0.0", id="split"),
+        pytest.param(lambda current: divided(current, {"v1.1.0": 90, "v1.0.0": 10}), "v1.1.0", id="split, champion"),
+    ],
+)
+def test_what_does_not_load_by_itself_is_never_pointed_at(
+    two: Store, run: RunFolder, change: Change, version: str
+) -> None:
+    two.deploy("v1.1.0")
+    before = (two.root / "deployment.json").read_bytes()
+
+    with pytest.raises(DamagedArtifactError, match=f"^{version} did not load within 20 s of CPU$"):
+        roll_out(two, run, change, prove=Proofs(refused=version))
+
+    assert (two.root / "deployment.json").read_bytes() == before
+
+
+def test_each_version_that_would_answer_is_proved_once_and_no_other(two: Store, run: RunFolder) -> None:
+    proofs = Proofs()
+
+    roll_out(two, run, lambda current: divided(current, {"v1.0.0": 90, "v1.1.0": 10}), prove=proofs)
+    roll_out(two, run, lambda current: promoted(current, "v1.1.0"), prove=proofs)
+
+    assert sorted(proofs.versions[:2]) == ["v1.0.0", "v1.1.0"]
+    assert proofs.versions[2:] == ["v1.1.0"]
+
+
+def test_who_asks_for_nothing_else_has_it_proved_in_a_child_process() -> None:
+    assert signature(service.rollout.roll_out).parameters["prove"].default is prove

@@ -1,15 +1,21 @@
 """`appraiser train` below the command line: the next version, its salt, and what is told."""
 
 import io
+from inspect import signature
 from pathlib import Path
+from typing import Final
 
 import pytest
 from rich.console import Console
 
-from pricing.errors import NotWritableError, VersionExistsError
+from pricing.errors import DamagedArtifactError, NotWritableError, VersionExistsError
+from pricing.manifest import Manifest
+from pricing.predictor import load
+from pricing.probation import prove
 from pricing.store import Artifact, Store
-from train import market
-from train.command import Order, train_and_publish
+from tests.bad_artifacts import BAD
+from train import data, market
+from train.command import Order, publish, train_and_publish
 from train.errors import TrainingError
 from train.tables import COLUMNS
 
@@ -75,3 +81,25 @@ def test_a_published_version_is_refused_before_the_data_is_read(store: Store, tm
     assert str(refused.value) == (
         f"v1.0.0 is published already in {store.root}; versions never change, name another with --version"
     )
+
+
+# What is damaged on the disk, or is no manifest, is nothing that could be handed over.
+NO_ARTIFACT: Final = {"truncated", "bit flips", "empty", "wrong digest", "wrong manifest", "missing file", "huge graph"}
+NO_MANIFEST: Final = {"features in another order"}
+
+
+@pytest.mark.parametrize("name", sorted(BAD.keys() - NO_ARTIFACT - NO_MANIFEST))
+def test_no_bad_one_is_published(published: Artifact, tmp_path: Path, name: str) -> None:
+    files = BAD[name].make(published, tmp_path / "beside")
+    assert files.graph is not None
+    artifact, store = Artifact(Manifest.parse(files.manifest), files.graph), Store(tmp_path / "artifacts")
+
+    with pytest.raises(DamagedArtifactError) as refused:
+        publish(store, artifact, data.synthetic(seed=0, rows=1_500), Console(file=io.StringIO()), prove=load)
+
+    assert BAD[name].reason in str(refused.value)
+    assert not store.root.exists()
+
+
+def test_who_asks_for_nothing_else_has_it_proved_in_a_child_process() -> None:
+    assert signature(publish).parameters["prove"].default is prove
