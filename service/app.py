@@ -45,6 +45,8 @@ SENTENCES: Final[Mapping[int, str]] = {
     HTTPStatus.METHOD_NOT_ALLOWED: "This path does not take this method; /docs lists what there is.",
 }
 
+UNLIMITED: Final = frozenset({"/health", "/health/live", "/health/ready", "/metrics"})
+
 
 class Application(Flask):
     """Flask, carrying what the worker asks its application for."""
@@ -75,6 +77,8 @@ def create_app(
         body_seconds=settings.body_seconds,
         write_seconds=settings.write_seconds,
         max_body_bytes=settings.max_body_bytes,
+        max_in_hand=settings.max_in_hand,
+        unlimited=UNLIMITED,
     )
     app.register_blueprint(prediction_views(answerer))
     app.register_blueprint(model_views(resources.models))
