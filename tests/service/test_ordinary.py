@@ -4,11 +4,14 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 from gunicorn.asgi.parser import CallbackRequest, ParseError, PythonProtocol
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from service.adapter import environ_of, shared_by
+from service.limits import DEFAULTS
 from service.ordinary import NOT_ORDINARY, Bounds, ordinary
+from service.worker import bounds_of
+from tests.corpus import cases, config_of, needs_corpus
 
 if TYPE_CHECKING:
     from wsgiref.types import WSGIEnvironment
@@ -22,10 +25,13 @@ def read(data: bytes, bounds: Bounds = BOUNDS) -> "WSGIEnvironment | None":
     return ordinary(data, SHARED, bounds)
 
 
-def parsed(data: bytes) -> "WSGIEnvironment":
+LIMITS: Final = ("limit_request_line", "limit_request_fields", "limit_request_field_size")
+
+
+def parsed(data: bytes, **limits: int) -> "WSGIEnvironment":
     """What gunicorn's parser makes of a whole request. Raises ParseError, or AssertionError for half a request."""
     chunks: list[bytes] = []
-    parser = PythonProtocol(on_body=chunks.append)
+    parser = PythonProtocol(on_body=chunks.append, **limits)
     parser.feed(data)
     assert parser.is_complete
     assert not parser.remaining()
@@ -137,13 +143,47 @@ def requests(draw: st.DrawFn) -> bytes:
     return b"".join(line + draw(ENDS) for line in lines) + b"\r\n" + draw(st.sampled_from([b"", b"body", b"bo"]))
 
 
-@given(requests() | st.binary() | st.binary(max_size=8).map(lambda some: PLAIN[:30] + some + PLAIN[30:]))
-def test_what_is_read_here_gunicorn_reads_alike(data: bytes) -> None:
-    found = read(data)
+INVALID: Final = cases("invalid")
+VALID: Final = cases("valid")
+CORPUS: Final = st.sampled_from([case.sent for case in (*INVALID, *VALID)] or [PLAIN])
+
+
+@st.composite
+def changed(draw: st.DrawFn, requests: st.SearchStrategy[bytes]) -> bytes:
+    """A request in which some bytes have given way to others."""
+    data = draw(requests)
+    start = draw(st.integers(0, len(data)))
+    some = draw(st.binary(max_size=8) | st.sampled_from([b"\r\n", b"\n", b"\r", b":", b" ", b"Content-Length: 4\r\n"]))
+    return data[:start] + some + data[start + draw(st.integers(0, 8)) :]
+
+
+def assert_is_read_alike(data: bytes, found: "WSGIEnvironment | None", **limits: int) -> None:
     if found is None:
         return
     try:
-        expected = parsed(data)
+        expected = parsed(data, **limits)
     except ParseError as error:
         pytest.fail(f"gunicorn refuses this: {error!r}")
     assert comparable(found) == comparable(expected)
+
+
+@settings(max_examples=1_000)  # they take two seconds
+@given(requests() | st.binary() | changed(st.just(PLAIN)) | changed(CORPUS))
+def test_what_is_read_here_gunicorn_reads_alike(data: bytes) -> None:
+    assert_is_read_alike(data, read(data))
+
+
+@needs_corpus
+def test_of_gunicorns_corpus_nothing_invalid_is_ordinary_and_what_is_gunicorn_reads_alike() -> None:
+    """Under the settings of each, and in every length: what is left out may make a request of half of one."""
+    taken = 0
+    for case in (*INVALID, *VALID):
+        config = config_of(case.settings)
+        bounds = bounds_of(config, DEFAULTS)
+        limits = {name: config.settings[name].get() for name in LIMITS}
+        for data in (case.sent[:end] for end in (*range(min(len(case.sent), 2_000)), None)):
+            found = read(data, bounds)
+            assert_is_read_alike(data, found, **limits)
+            taken += found is not None
+        assert case not in INVALID or read(case.sent, bounds) is None, case.name
+    assert taken > 10
