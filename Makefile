@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test test-reliability bench lint lock audit sbom clean
+.PHONY: help serve test test-reliability corpus bench lint lock audit sbom clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-17s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -19,6 +19,8 @@ test: lint ## lint, check types, run every test
 
 test-reliability: $(VENV)/dev ## the tests that take longer, with their figures: load, kills, swaps, upgrades, retraining
 	@$(BIN)/python -m pytest -s tests/reliability
+
+corpus: $(VENV)/corpus ## fetch gunicorn's own requests, valid and invalid, for the tests that send them
 
 bench: $(VENV)/dev $(VENV)-bench/ready ## what a training, a request, cache, journal, metrics and a start of the service cost
 	@$(BIN)/python -m benchmarks.model
@@ -63,6 +65,14 @@ $(VENV)/train $(VENV)/dev: $(VENV)/%: requirements-%.txt pyproject.toml | $(VENV
 	@echo "installing $<"
 	@$(PIP) install --require-hashes -r $<
 	@$(PIP) install --no-deps --no-build-isolation --editable .
+	@touch $@
+
+# Only the source distribution has them: the one whose digest is locked beside that of the wheel.
+$(VENV)/corpus: requirements.txt | $(VENV)/dev
+	@rm -rf $@ $(VENV)/sdist
+	@awk '/^gunicorn==/, !/\\$$/' $< > $(VENV)/gunicorn.txt
+	@$(PIP) download --require-hashes --no-deps --no-binary :all: --no-build-isolation -d $(VENV)/sdist -r $(VENV)/gunicorn.txt
+	@mkdir $@ && tar -xzf $(VENV)/sdist/gunicorn-*.tar.gz -C $@ --strip-components 1
 	@touch $@
 
 # An environment of its own, so that what others are built of is not what ours is tested with.

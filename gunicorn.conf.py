@@ -50,6 +50,18 @@ graceful_timeout = 4
 # An idle connection costs a socket; 5 s spares a client that asks again the handshake.
 keepalive = 5
 
+# No route of ours with its query has 200 bytes; 4,094 are gunicorn's own default.
+limit_request_line = 4094
+
+# A browser sends 20 header fields, and each proxy on the way adds some: 64 leave room for all of them. A field of 8,190
+# bytes has room for whatever nginx and Apache let through by default. Half a megabyte in all, for which a worker has as
+# many places as for bodies: APPRAISER_MAX_IN_HAND.
+limit_request_fields = 64
+limit_request_field_size = 8190
+
+# An idle connection costs a worker 5 kB. Who comes when all are taken waits until one is free.
+worker_connections = 1000
+
 # The heartbeat is a file: on a disk, a slow fsync would look like a dead worker.
 worker_tmp_dir = "/dev/shm"  # noqa: S108 -- memory, private to gunicorn, and named as its manual does
 

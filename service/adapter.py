@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
     from _typeshed import OptExcInfo
 
+    from service.reply import Headers
+
 Address = tuple[str, int]
 NOBODY: Final = ("", "")
 NOT_MODIFIED: Final = 304
@@ -71,9 +73,9 @@ class WsgiAdapter:
         self._log = log
         self._around = around
 
-    def refusing(self, status: int, detail: str) -> WSGIApplication:
+    def refusing(self, status: int, detail: str, headers: Headers = ()) -> WSGIApplication:
         """Return an application that answers with an error."""
-        return self._around(lambda _, start: json_reply(status, {"detail": detail}).send(start))
+        return self._around(lambda _, start: json_reply(status, {"detail": detail}, headers).send(start))
 
     def answer(self, application: WSGIApplication, environ: WSGIEnvironment) -> Answer:
         """Answer one request. An application that raises is logged and answered 500; the next request is served."""

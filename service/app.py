@@ -32,7 +32,7 @@ from service.contract import (
 from service.cors import Cors
 from service.errors import NOTHING_HERE, NotReadyError, refusal
 from service.exposition import Exposition
-from service.guard import Guard
+from service.guard import UNLIMITED, Guard
 from service.limits import Limits
 from service.metrics import Metrics as CountedMetrics
 from service.middleware import PredictionMiddleware, request_of
@@ -81,6 +81,8 @@ def create_app(
         body_seconds=settings.body_seconds,
         write_seconds=settings.write_seconds,
         max_body_bytes=settings.max_body_bytes,
+        max_in_hand=settings.max_in_hand,
+        unlimited=UNLIMITED,
     )
     app.register_blueprint(prediction_views(answerer))
     app.register_blueprint(model_views(resources.models))

@@ -12,7 +12,7 @@ import math
 import socket
 import struct
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from gunicorn.asgi.protocol import (
     ASGIProtocol,
@@ -21,10 +21,12 @@ from gunicorn.asgi.protocol import (
     _get_cached_status_line,
     _RequestTime,
 )
+from gunicorn.util import split_request_uri
 
 from service.adapter import environ_of, shared_by
 from service.limits import TICK_SECONDS
 from service.ordinary import ordinary
+from service.reply import json_reply
 
 if TYPE_CHECKING:
     import asyncio
@@ -37,8 +39,14 @@ if TYPE_CHECKING:
 
 # For SO_LINGER: else the kernel keeps megabytes of an answer for minutes after the socket of its client is closed.
 RESET_ON_CLOSE = struct.pack("ii", 1, 0)
-# From here on, bytes: a body is written next to its header, not joined to it.
+# From here on, bytes: an answer's body is written next to its header, not joined to it; half a header needs a place.
 LARGE = 1 << 16
+NO_HTTP: Final = {
+    400: "This is not a valid HTTP/1.1 request.",
+    414: "The request line is too long.",
+    431: "A header field is too long, or there are too many of them.",
+    501: "The only transfer coding that is known here is chunked.",
+}
 
 
 class Phase(enum.Enum):
@@ -66,10 +74,10 @@ class Connection(ASGIProtocol):  # type: ignore[misc]  # gunicorn carries no typ
         super().__init__(worker)
         self._limits = worker.limits
         self._phase = Phase.SILENT
-        self._half_closed = False
         self._is_last = False  # whether the connection ends with the answer that is being written
-        self._chunks: list[bytes] = []
-        self._size = 0  # of the body so far, bytes
+        # One piece: as a list, pieces of two bytes, which a client may send, would take thirty times as much memory.
+        self._body = bytearray()
+        self._head_size = 0  # bytes of a header that is not whole yet
         self._discarded = 0  # bytes
         self._shared: WSGIEnvironment | None = None
         self._bounds: Bounds | None = None  # of the requests that need no parser
@@ -87,6 +95,8 @@ class Connection(ASGIProtocol):  # type: ignore[misc]  # gunicorn carries no typ
 
     def _enter(self, phase: Phase, seconds: float) -> None:
         self._phase = phase
+        if phase is Phase.IDLE or phase is Phase.LINGER:
+            self.worker.in_hand.discard(self)
         # earlier by a tick, since it may take so long until it is noticed: a client is closed within its seconds
         soon = max(seconds - TICK_SECONDS, seconds / 2)
         self.deadline = min(self.worker.loop.time() + soon, self.worker.stop_by)
@@ -110,11 +120,6 @@ class Connection(ASGIProtocol):  # type: ignore[misc]  # gunicorn carries no typ
         super().connection_lost(exc)
         self.worker.disconnected(self)
 
-    def eof_received(self) -> bool:
-        """Go on writing when the client ends its half with requests in hand, as `nc` does: it still reads."""
-        self._half_closed = self._phase is Phase.ANSWER
-        return self._half_closed
-
     # --- Reading
 
     def data_received(self, data: bytes) -> None:
@@ -136,43 +141,69 @@ class Connection(ASGIProtocol):  # type: ignore[misc]  # gunicorn carries no typ
             self._enter(Phase.HEADER, self._limits.header_seconds)
         try:
             is_going_on = bool(super()._feed_callback_parser(data))
-        except ValueError:  # int() of a Content-Length with more than 4,300 digits
-            self._send_error_response(400, "Invalid request")
+        except ValueError:  # a target that is no URI, or int() of a Content-Length with more than 4,300 digits
+            self._send_error_response(400)
             self._close_transport()
             return False
-        if self._phase is Phase.BODY and self._callback_parser.is_complete:
-            self._enter(Phase.ANSWER, math.inf)  # the client has done its part
-            self._answer_parsed(self.worker.adapter.application)
+        if self._phase is Phase.BODY:
+            self._look_at_body()
+        elif self._phase is Phase.HEADER:
+            self._look_at_header(len(data))
         return is_going_on
 
     def _on_headers_complete(self) -> bool:
         super()._on_headers_complete()
-        expects_continue = self._body_receiver.expect_continue
-        self._body_receiver = None  # the base's, for an application that reads while the body comes
+        split_request_uri(self._current_request.uri)  # as the stock workers do, which refuse what this raises for
         self._enter(Phase.BODY, self._limits.body_seconds)
+        self._head_size = 0
         if self._current_request.content_length > self._limits.max_body_bytes:
             self._refuse_size()
-        elif expects_continue:
-            self._safe_write(b"HTTP/1.1 100 Continue\r\n\r\n")
         return False
 
     def _on_body(self, chunk: bytes) -> None:
         if self._phase is not Phase.BODY:
             return  # the rest of what has been refused
-        self._size += len(chunk)
-        if self._size > self._limits.max_body_bytes:
+        self._body += chunk
+        if len(self._body) > self._limits.max_body_bytes:
             self._refuse_size()
-        else:
-            self._chunks.append(chunk)
+
+    def _look_at_header(self, size: int) -> None:
+        """Keep what is here of a header, but of a large one only if there is room; it has `size` bytes more."""
+        self._head_size += size
+        if self._head_size > LARGE and not self._hold():
+            self._send_error_response(431)
+            self._close_transport()
+
+    def _look_at_body(self) -> None:
+        """Answer when the body is whole; else keep what is here, if there is room for that.
+
+        A request that comes whole needs none and is answered however many are in hand: else whoever sends bodies slowly
+        could keep everybody from being answered. Those for health and metrics, which have no body, are whole.
+        """
+        if self._callback_parser.is_complete:
+            self._enter(Phase.ANSWER, math.inf)  # the client has done its part
+            self._answer_parsed(self.worker.adapter.application)
+        elif not self._hold():
+            self._refuse(503, "Too many requests are in hand; try again in a second.", (("Retry-After", "1"),))
+        elif self._body_receiver.expect_continue:
+            self._body_receiver.expect_continue = False
+            self._safe_write(b"HTTP/1.1 100 Continue\r\n\r\n")
+
+    def _hold(self) -> bool:
+        """Take a place among the requests in hand, if one is free; `_enter` and the worker give it back."""
+        in_hand = self.worker.in_hand
+        if self not in in_hand and len(in_hand) >= self._limits.max_in_hand:
+            return False
+        in_hand.add(self)
+        return True
 
     # --- Answering
 
     def _answer_parsed(self, application: WSGIApplication) -> None:
         """Answer the request that gunicorn's parser has found."""
         begun, request = time.monotonic(), self._current_request
-        environ = environ_of(request, b"".join(self._chunks), self._environ_shared())
-        self._chunks.clear()
-        self._size = 0
+        environ = environ_of(request, bytes(self._body), self._environ_shared())
+        self._body.clear()
         answer = self._answer(self._hooked(application), environ, is_last=request.should_close())
         self._tell(answer, time.monotonic() - begun)
 
@@ -192,6 +223,8 @@ class Connection(ASGIProtocol):  # type: ignore[misc]  # gunicorn carries no typ
         elif self._phase is Phase.ANSWER:
             self._pause_reading()  # nothing may reach the parser between this request and its `_next` or IDLE
             self._enter(Phase.ANSWER, self._limits.write_seconds)
+            if not self._hold() and environ["PATH_INFO"] not in self._limits.unlimited:
+                self._reset()  # too late for a 503
         return answer
 
     def _head(self, protocol: str, answer: Answer) -> bytes:
@@ -208,10 +241,11 @@ class Connection(ASGIProtocol):  # type: ignore[misc]  # gunicorn carries no typ
     def _answered(self) -> None:
         if self._is_last:
             self._close_transport()
-        elif not self._callback_parser.is_complete and not self._half_closed:  # the request was an ordinary one
+        elif not self._callback_parser.is_complete:  # the request was an ordinary one
             self._resume_reading()
             self._enter(Phase.IDLE, self._keepalive)
         elif self._callback_parser.remaining():
+            self._pause_reading()  # else more would come with every turn than is answered
             self.worker.loop.call_soon(self._next)  # else 10,000 pipelined requests would be answered in one go
         else:
             self._next()
@@ -222,13 +256,11 @@ class Connection(ASGIProtocol):  # type: ignore[misc]  # gunicorn carries no typ
             return
         rest = self._callback_parser.remaining()
         self._callback_parser.reset()
-        self._resume_reading()
-        if self._half_closed and not rest:
-            self.transport.close()  # no other request can come
-            return
         self._enter(Phase.IDLE, self._keepalive)
         if rest:
             self._feed_callback_parser(rest)
+        if self._phase is not Phase.ANSWER:  # nothing that is whole is left
+            self._resume_reading()
 
     def _environ_shared(self) -> WSGIEnvironment:
         if self._shared is None:
@@ -270,16 +302,19 @@ class Connection(ASGIProtocol):  # type: ignore[misc]  # gunicorn carries no typ
     def _refuse_size(self) -> None:
         self._refuse(413, f"The body is too large: at most {self._limits.max_body_bytes:,} bytes are accepted.")
 
-    def _refuse(self, status: int, detail: str) -> None:
+    def _refuse(self, status: int, detail: str, headers: Headers = ()) -> None:
         """Answer in the application's place, as it would be answered (access log, hooks, HEAD), and then close."""
         self._enter(Phase.LINGER, self._limits.drain_seconds)
         self._current_request.must_close = True
-        self._chunks.clear()
-        self._answer_parsed(self.worker.adapter.refusing(status, detail))
+        self._body.clear()
+        self._answer_parsed(self.worker.adapter.refusing(status, detail, headers))
 
-    def _send_error_response(self, status: int, message: str, extra_headers: Headers = ()) -> None:
-        """Answer what is no HTTP, as stock does, but let the application know."""
-        super()._send_error_response(status, message, (*extra_headers, *self.worker.unparsed(status)))
+    def _send_error_response(self, status: int, *_: object) -> None:
+        """Answer what is no HTTP, and let the application know. Stock's messages, which are not used, quote it."""
+        reply = json_reply(status, {"detail": NO_HTTP[status]}, self.worker.unparsed(status))
+        answer = self.worker.adapter.answer(lambda _, start: reply.send(start), {"REQUEST_METHOD": "GET"})
+        self._is_last = True
+        self._safe_write(self._head("HTTP/1.1", answer) + answer.body)
 
     def _close_transport(self) -> None:
         """Close; but read on for a moment after an early answer, else the kernel's reset would take it away."""
@@ -304,7 +339,12 @@ class Connection(ASGIProtocol):  # type: ignore[misc]  # gunicorn carries no typ
             self._refuse(408, f"The body did not arrive within {self._limits.body_seconds:g} seconds.")
             return
         if self._phase is Phase.ANSWER:
-            self.transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET_ON_CLOSE)
+            self._reset()
+        else:
+            self.transport.abort()
+
+    def _reset(self) -> None:
+        self.transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET_ON_CLOSE)
         self.transport.abort()
 
     def stop(self) -> None:

@@ -51,6 +51,7 @@ ACCESS: Final[Mapping[str, Access]] = MappingProxyType(
         "/openapi.json": Access(None),
     }
 )
+UNLIMITED: Final = frozenset(path for path, access in ACCESS.items() if not access.limited)
 
 
 class Guard:

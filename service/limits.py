@@ -9,7 +9,7 @@ TICK_SECONDS: Final = 0.25
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Seconds and bytes after which a client's connection is taken back."""
+    """Seconds and bytes after which a client's connection is taken back, and how many may have something in hand."""
 
     header_seconds: float = 5.0
     """From the accept, or from the first byte of a later request, to the end of the header."""
@@ -19,6 +19,13 @@ class Limits:
     """From the answer until the client has taken all of it."""
     max_body_bytes: int = 1024 * 1024
     """Bytes of a request's body, after chunks are joined. More is answered 413."""
+    max_in_hand: int = 64
+    """Requests of which a worker keeps something for its client: a body that is still coming, more than 64 KiB of a
+    header, an answer that is not taken yet. One more body is answered 503. 64 bodies of 1 MiB take less than the worker
+    itself, which has 80 MB; and 64 batches of 1,000 houses are 0.7 s of its work: there is room for all that it can do.
+    """
+    unlimited: frozenset[str] = frozenset()
+    """Paths whose answers are kept for their clients even then."""
     drain_seconds: float = 2.0
     """How long a refused request is read on and thrown away, so that its client gets to read the answer."""
     drain_bytes: int = 16 * 1024 * 1024

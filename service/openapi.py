@@ -100,8 +100,8 @@ _REFUSALS: Final = (
     HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
     HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
     HTTPStatus.INTERNAL_SERVER_ERROR,
-    HTTPStatus.SERVICE_UNAVAILABLE,
 )
+_BUSY: Final = "This worker has no model to answer with, or too many requests in hand."
 _MEANINGS: Final[Mapping[HTTPStatus, str]] = {
     HTTPStatus.UNAUTHORIZED: "There is no key, or it is not, or no longer, valid.",
     HTTPStatus.FORBIDDEN: "The key lacks the scope.",
@@ -130,6 +130,7 @@ def _prediction(
             "200": _reply("The answer.", answer, reply) | ({"headers": _CACHED} if answer is Prediction else {}),
             **_INVALID,
             **_problems(_REFUSALS),
+            "503": _reply(_BUSY, Problem) | {"headers": _RETRY_AFTER},
         },
     }
 
@@ -193,6 +194,9 @@ _CACHED: Final = {
         "description": "Whether this house was asked before; not there when the cache is off.",
         "schema": {"type": "string", "enum": ["hit", "miss"]},
     }
+}
+_RETRY_AFTER: Final = {
+    "Retry-After": {"description": "Seconds; not there when it has no model.", "schema": {"type": "integer"}}
 }
 _INVALID: Final = {"422": _reply("The body or the query is not valid.", ValidationProblems, _EXAMPLE_PROBLEMS)}
 _UNHEALTHY: Final = {

@@ -106,6 +106,11 @@ class Settings(BaseSettings):
         ge=1_024,
         description="Bytes of a request's body; a batch of 1,000 houses has about 100,000.",
     )
+    max_in_hand: int = Field(
+        default=DEFAULTS.max_in_hand,
+        ge=1,
+        description="Bodies still arriving, and answers not yet taken, that a worker keeps; a further body is a 503.",
+    )
     header_seconds: float = Field(
         default=DEFAULTS.header_seconds,
         gt=0,

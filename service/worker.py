@@ -65,8 +65,12 @@ class AppraiserWorker(ASGIWorker):  # type: ignore[misc]  # gunicorn carries no 
     def __init__(self, *args: Any) -> None:  # noqa: ANN401 -- gunicorn's arguments, which are untyped
         super().__init__(*args)
         self.connections: set[Connection] = set()
+        self.in_hand: set[Connection] = set()  # those that keep something of a request: Limits.max_in_hand
         self.stop_by = math.inf  # in the loop's time
         self._wake = asyncio.Event()
+        # For 0, the stock workers take a limit of their own; gunicorn's parser for event loops takes none.
+        if not self.cfg.limit_request_field_size:
+            self.cfg.set("limit_request_field_size", MOST_HEAD)
         self._place = self.census.claim()
 
     @classmethod
@@ -107,7 +111,7 @@ class AppraiserWorker(ASGIWorker):  # type: ignore[misc]  # gunicorn carries no 
         self.unparsed = observer.unparsed if observer else lambda _status: ()
         self.adapter = WsgiAdapter(self.wsgi, self.log.error_log, **around)
         self.base = base_environ(self.cfg)
-        self._bounds = _bounds(self.cfg, self.limits)
+        self._bounds = bounds_of(self.cfg, self.limits)
 
     def bounds_for(self, peer: object) -> Bounds:
         """The requests of a peer that need no parser; gunicorn says by which headers it may speak of its client."""
@@ -133,6 +137,7 @@ class AppraiserWorker(ASGIWorker):  # type: ignore[misc]  # gunicorn carries no 
     def disconnected(self, connection: Connection) -> None:
         """Forget it, and accept again if we were full, or stop if its last request was that of `max_requests`."""
         self.connections.discard(connection)
+        self.in_hand.discard(connection)
         self.acceptor.gone()
         if not (self.acceptor.is_open and self.alive):
             self._wake.set()
@@ -183,10 +188,10 @@ class AppraiserWorker(ASGIWorker):  # type: ignore[misc]  # gunicorn carries no 
             await self._tick()
 
 
-def _bounds(cfg: Any, limits: Limits) -> Bounds:  # noqa: ANN401 -- untyped
+def bounds_of(cfg: Any, limits: Limits) -> Bounds:  # noqa: ANN401 -- untyped
     """The requests that need no parser: 0 is gunicorn's word for no limit."""
     return Bounds(
-        head=min(cfg.limit_request_line or MOST_HEAD, cfg.limit_request_field_size or MOST_HEAD, MOST_HEAD),
+        head=min(cfg.limit_request_line or MOST_HEAD, cfg.limit_request_field_size, MOST_HEAD),
         fields=cfg.limit_request_fields or MOST_FIELDS,
         body=limits.max_body_bytes,
         secure={},

@@ -14,13 +14,18 @@ from tests.fake_service import DEFAULTS, fake_app
 
 
 def test_the_worker_gets_the_limits_of_the_settings(published: Artifact) -> None:
-    settings = DEFAULTS.model_copy(
-        update={"header_seconds": 1.0, "body_seconds": 2.0, "write_seconds": 3.0, "max_body_bytes": 4096}
+    expected = Limits(
+        header_seconds=1.0,
+        body_seconds=2.0,
+        write_seconds=3.0,
+        max_body_bytes=4096,
+        max_in_hand=5,
+        unlimited=frozenset({"/health", "/health/live", "/health/ready", "/metrics"}),
     )
+    names = ("header_seconds", "body_seconds", "write_seconds", "max_body_bytes", "max_in_hand")
+    settings = DEFAULTS.model_copy(update={name: getattr(expected, name) for name in names})
 
-    limits = fake_app(published.manifest, settings=settings).limits
-
-    assert limits == Limits(header_seconds=1.0, body_seconds=2.0, write_seconds=3.0, max_body_bytes=4096)
+    assert fake_app(published.manifest, settings=settings).limits == expected
 
 
 @pytest.mark.parametrize("middleware", [True, False])

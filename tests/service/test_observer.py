@@ -270,14 +270,36 @@ def test_what_is_no_http_has_an_id_and_a_line_too(ours: GunicornProcess, name: s
     assert unparsed(ours) == before | {name[:3]: before.get(name[:3], 0.0) + 1.0}
 
 
-def test_early_answers_are_counted_at_their_route(ours: GunicornProcess) -> None:
-    def counted() -> float:
-        families = text_string_to_metric_families(httpx.get(f"{ours.url}/metrics").text)
-        samples = (s for family in families for s in family.samples if s.name == "appraiser_requests_total")
-        wanted = {"route": "/predict", "method": "POST", "status": "408", "version": ""}
-        return sum(sample.value for sample in samples if sample.labels == wanted)
+def answered(server: GunicornProcess, status: str) -> float:
+    """How many predictions were answered with a status."""
+    families = text_string_to_metric_families(httpx.get(f"{server.url}/metrics").text)
+    samples = (s for family in families for s in family.samples if s.name == "appraiser_requests_total")
+    wanted = {"route": "/predict", "method": "POST", "status": status, "version": ""}
+    return sum(sample.value for sample in samples if sample.labels == wanted)
 
-    before = counted()
+
+def test_early_answers_are_counted_at_their_route(ours: GunicornProcess) -> None:
+    before = answered(ours, "408")
     ask(ours, EARLY["408"])
 
-    assert counted() == before + 1.0
+    assert answered(ours, "408") == before + 1.0
+
+
+@pytest.fixture
+def small(artifacts: Path, tmp_path: Path) -> Iterator[GunicornProcess]:
+    """With room for one request in hand."""
+    yield from serve(artifacts, tmp_path, MAX_IN_HAND="1", BODY_SECONDS="600")
+
+
+def test_who_finds_no_room_is_told_and_counted_while_health_and_metrics_answer(small: GunicornProcess) -> None:
+    half = request("POST /predict", "Content-Length: 10", "Expect: 100-continue", "X-Request-ID: late")
+    with small.connect() as first:
+        first.sendall(half)
+        assert first.recv(1_000) == b"HTTP/1.1 100 Continue\r\n\r\n"
+
+        assert ask(small, half) == (503, ["late"])
+        assert [line["status"] for line in told(small, "late")] == [503]
+        assert answered(small, "503") == 1.0
+        for path in ("/health", "/health/live", "/health/ready", "/metrics"):
+            assert ask(small, request(f"GET {path}"))[0] == 200
+        assert ask(small, predict(GOOD))[0] == 200

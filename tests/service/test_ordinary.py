@@ -7,11 +7,14 @@ from gunicorn.asgi.parser import CallbackRequest, ParseError, PythonProtocol
 from gunicorn.asgi.protocol import _RequestHeaderPolicy
 from gunicorn.config import Config
 from gunicorn.http.errors import InvalidSchemeHeaders
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from service.adapter import environ_of, shared_by
+from service.limits import DEFAULTS
 from service.ordinary import Bounds, ordinary
+from service.worker import bounds_of
+from tests.corpus import cases, config_of, needs_corpus
 
 if TYPE_CHECKING:
     from wsgiref.types import WSGIEnvironment
@@ -28,13 +31,16 @@ def read(data: bytes, bounds: Bounds = BOUNDS) -> "WSGIEnvironment | None":
     return ordinary(data, SHARED, bounds)
 
 
-def parsed(data: bytes, bounds: Bounds = BOUNDS) -> "WSGIEnvironment":
+LIMITS: Final = ("limit_request_line", "limit_request_fields", "limit_request_field_size")
+
+
+def parsed(data: bytes, bounds: Bounds = BOUNDS, **limits: int) -> "WSGIEnvironment":
     """What gunicorn's parser makes of a whole request.
 
     Raises ParseError, InvalidSchemeHeaders, or AssertionError for half a request.
     """
     chunks: list[bytes] = []
-    parser = PythonProtocol(on_body=chunks.append)
+    parser = PythonProtocol(on_body=chunks.append, **limits)
     parser.feed(data)
     assert parser.is_complete
     assert not parser.remaining()
@@ -175,14 +181,49 @@ def requests(draw: st.DrawFn) -> bytes:
     return b"".join(line + draw(ENDS) for line in lines) + b"\r\n" + draw(st.sampled_from([b"", b"body", b"bo"]))
 
 
-@given(requests() | st.binary() | st.binary(max_size=8).map(lambda some: PLAIN[:30] + some + PLAIN[30:]))
-@pytest.mark.parametrize("bounds", [BOUNDS, OF_A_PROXY], ids=["anybody's", "a proxy's"])
-def test_what_is_read_here_gunicorn_reads_alike(bounds: Bounds, data: bytes) -> None:
+INVALID: Final = cases("invalid")
+VALID: Final = cases("valid")
+CORPUS: Final = st.sampled_from([case.sent for case in (*INVALID, *VALID)] or [PLAIN])
+
+
+@st.composite
+def changed(draw: st.DrawFn, requests: st.SearchStrategy[bytes]) -> bytes:
+    """A request in which some bytes have given way to others."""
+    data = draw(requests)
+    start = draw(st.integers(0, len(data)))
+    some = draw(st.binary(max_size=8) | st.sampled_from([b"\r\n", b"\n", b"\r", b":", b" ", b"Content-Length: 4\r\n"]))
+    return data[:start] + some + data[start + draw(st.integers(0, 8)) :]
+
+
+def assert_is_read_alike(data: bytes, bounds: Bounds, **limits: int) -> bool:
+    """Returns whether it is ordinary."""
     found = read(data, bounds)
     if found is None:
-        return
+        return False
     try:
-        expected = parsed(data, bounds)
+        expected = parsed(data, bounds, **limits)
     except (ParseError, InvalidSchemeHeaders) as error:
         pytest.fail(f"gunicorn refuses this: {error!r}")
     assert comparable(found) == comparable(expected)
+    return True
+
+
+@pytest.mark.parametrize("bounds", [BOUNDS, OF_A_PROXY], ids=["anybody's", "a proxy's"])
+@settings(max_examples=1_000)  # they take two seconds
+@given(data=requests() | st.binary() | changed(st.just(PLAIN)) | changed(CORPUS))
+def test_what_is_read_here_gunicorn_reads_alike(bounds: Bounds, data: bytes) -> None:
+    assert_is_read_alike(data, bounds)
+
+
+@needs_corpus
+def test_of_gunicorns_corpus_nothing_invalid_is_ordinary_and_what_is_gunicorn_reads_alike() -> None:
+    """Under the settings of each, and in every length: what is left out may make a request of half of one."""
+    taken = 0
+    for case in (*INVALID, *VALID):
+        config = config_of(case.settings)
+        bounds = bounds_of(config, DEFAULTS)
+        limits = {name: config.settings[name].get() for name in LIMITS}
+        for data in (case.sent[:end] for end in (*range(min(len(case.sent), 2_000)), None)):
+            taken += assert_is_read_alike(data, bounds, **limits)
+        assert case not in INVALID or read(case.sent, bounds) is None, case.name
+    assert taken > 10

@@ -6,8 +6,10 @@ import re
 import select
 import signal
 import socket
+import struct
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
 
@@ -17,6 +19,7 @@ from gunicorn.errors import ConfigError
 
 from service.worker import AppraiserWorker
 from tests.gunicorn_process import GunicornProcess, gunicorn
+from tests.raw_http import answer, ask, everything, request
 from tests.waiting import wait_until
 
 # Seconds; gunicorn wants whole ones for keepalive.
@@ -79,35 +82,6 @@ def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     folder = tmp_path_factory.mktemp("server")
     with serve(folder, "--keep-alive", str(KEEPALIVE), *request.param) as server:
         yield server
-
-
-def request(path: str, *headers: str, method: str = "GET") -> bytes:
-    return "\r\n".join([f"{method} {path} HTTP/1.1", "Host: test", *headers, "", ""]).encode()
-
-
-def answer(client: socket.socket, method: str = "GET") -> tuple[int, bytes]:
-    """Read one answer, and not a byte of the next: status and body."""
-    with client.makefile("rb", buffering=0) as raw:
-        head = b""
-        while not head.endswith(b"\r\n\r\n"):
-            head += received(raw.readline())
-        found = re.search(rb"(?i)^content-length: (\d+)", head, re.MULTILINE)
-        length = int(found[1]) if found and method != "HEAD" else 0
-        content = bytearray()
-        while len(content) < length:
-            content += received(raw.read(length - len(content)))
-    return int(head.split(b" ", 2)[1]), bytes(content)
-
-
-def received(piece: bytes | None) -> bytes:
-    assert piece, "the server closed before the end of its answer"
-    return piece
-
-
-def ask(server: GunicornProcess, sent: bytes) -> tuple[int, bytes]:
-    with server.connect() as client:
-        client.sendall(sent)
-        return answer(client)
 
 
 def seconds_until_closed(client: socket.socket, drip: bytes = b"") -> float:
@@ -219,8 +193,7 @@ TOO_LARGE = (413, b'{"detail":"The body is too large: at most 1,000 bytes are ac
 def test_a_body_that_will_be_too_large_is_refused_before_it_is_sent(server: GunicornProcess) -> None:
     with server.connect() as client:
         client.sendall(request("/echo", "Content-Length: 1001", method="POST"))
-        everything = b"".join(iter(lambda: client.recv(65536), b""))
-    head, _, content = everything.partition(b"\r\n\r\n")
+        head, _, content = everything(client).partition(b"\r\n\r\n")
     assert head.startswith(b"HTTP/1.1 413 Payload Too Large\r\n")
     assert {b"Content-Type: application/json", b"Connection: close"} < set(head.split(b"\r\n"))
     assert content == TOO_LARGE[1]
@@ -369,6 +342,182 @@ def test_a_client_that_pipelines_takes_turns_with_the_others(tmp_path: Path) -> 
         greedy.sendall(request("/nap/0.5") + request("/") * many)  # all of them have arrived when the nap is over
         modest.sendall(request("/calls"))
         assert int(answer(modest)[1]) < many // 2
+
+
+def test_a_client_that_pipelines_is_read_no_faster_than_it_is_answered(tmp_path: Path) -> None:
+    """A worker that read on would have nearly all of it in memory before the first answers are out."""
+    sent = (request("/", "Content-Length: 60000", method="POST") + b"x" * 60_000) * 500
+    with serve(tmp_path, limits="Limits()") as server, server.connect() as client:
+        before = most_memory(int(ask(server, request("/pid"))[1]))
+        sender = threading.Thread(target=client.sendall, args=[sent])
+        sender.start()
+        assert {answer(client)[0] for _ in range(500)} == {200}
+        sender.join()
+        assert most_memory(int(ask(server, request("/pid"))[1])) - before < len(sent) / 4
+
+
+def test_a_body_in_small_pieces_takes_no_more_memory_than_in_large_ones(tmp_path: Path) -> None:
+    pieces = 150_000
+    sent = request("/echo", "Transfer-Encoding: chunked", method="POST") + b"2\r\nxx\r\n" * pieces + b"0\r\n\r\n"
+    with serve(tmp_path, limits="Limits()") as server:
+        pid = int(ask(server, request("/pid"))[1])
+        before = most_memory(pid)
+        assert ask(server, sent) == (200, b"xx" * pieces)
+        assert most_memory(pid) - before < 10 * 2 * pieces
+
+
+def most_memory(pid: int) -> int:
+    """Bytes that a process has had at most."""
+    found = re.search(r"VmHWM:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text())
+    assert found is not None
+    return int(found[1]) * 1024
+
+
+# In hand
+
+PLACES = 2
+# However long it takes until a deadline frees a place: what a test waits for has another cause.
+CROWD = (
+    "Limits(body_seconds=600, write_seconds=600, drain_seconds=600, max_body_bytes=1000, "
+    f"max_in_hand={PLACES}, unlimited=frozenset({{'/big/60000000'}}))"
+)
+
+
+@pytest.fixture(scope="module", params=[(), ACCESS_LOG], ids=["ordinary", "parsed"])
+def crowded(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[GunicornProcess]:
+    """A worker that has room for two requests in hand."""
+    with serve(tmp_path_factory.mktemp("crowded"), "--keep-alive", "600", *request.param, limits=CROWD) as server:
+        yield server
+
+
+# Its client is told to go on when the worker has taken it in hand.
+HALF = request("/echo", "Transfer-Encoding: chunked", "Expect: 100-continue", method="POST")
+
+
+def begin(server: GunicornProcess, clients: ExitStack) -> socket.socket | None:
+    """Send half a request: its connection when the worker has taken it in hand, None when it was refused."""
+    client = clients.enter_context(server.connect())
+    client.sendall(HALF)
+    return client if answer(client)[0] == 100 else None
+
+
+def fill(server: GunicornProcess, clients: ExitStack, places: int = PLACES) -> list[socket.socket]:
+    """Take so many places; they are free as soon as the worker has noticed that others have gone."""
+    held: list[socket.socket] = []
+
+    def has_taken_one() -> bool:
+        client = begin(server, clients)
+        held.extend([client] if client else [])
+        return client is not None
+
+    for _ in range(places):
+        wait_until(has_taken_one)
+    return held
+
+
+def test_one_request_too_many_that_would_have_to_be_held_is_answered_503(crowded: GunicornProcess) -> None:
+    with ExitStack() as clients:
+        fill(crowded, clients)
+        late = clients.enter_context(crowded.connect())
+        late.sendall(request("/echo", "Content-Length: 5", method="POST") + b"he")
+        head, _, content = everything(late).partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 503 Service Unavailable\r\n")
+    assert {b"Retry-After: 1", b"Content-Type: application/json", b"Connection: close"} < set(head.split(b"\r\n"))
+    assert content == b'{"detail":"Too many requests are in hand; try again in a second."}'
+
+
+def test_so_is_a_large_header_that_is_not_whole_refused_then_and_only_then(crowded: GunicornProcess) -> None:
+    large = request("/big/3", *(f"X-{number}: {'x' * 8_000}" for number in range(10)))
+    with ExitStack() as clients:
+        first, _ = fill(crowded, clients)
+        assert ask(crowded, large[:-2])[0] == 431
+        first.sendall(b"0\r\n\r\n")
+        assert answer(first)[0] == 200
+        with crowded.connect() as other:
+            other.sendall(large[:-2])
+            other.sendall(large[-2:])
+            assert answer(other) == (200, b"xxx")
+        fill(crowded, clients, 1)
+
+
+def test_what_is_whole_is_answered_however_many_are_in_hand(crowded: GunicornProcess) -> None:
+    with ExitStack() as clients:
+        fill(crowded, clients)
+        other = clients.enter_context(crowded.connect())
+        for sent, expected in (
+            (request("/big/3"), b"xxx"),
+            (request("/echo", "Content-Length: 2", method="POST") + b"ab", b"ab"),
+            (request("/echo", "Transfer-Encoding: chunked", method="POST") + b"1\r\na\r\n0\r\n\r\n", b"a"),
+        ):
+            other.sendall(sent)
+            assert answer(other) == (200, expected)
+        other.sendall(request("/big/3") + HALF)
+        assert [answer(other)[0] for _ in range(2)] == [200, 503]
+
+
+def reset(client: socket.socket) -> None:
+    client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    client.close()
+
+
+ENDS: dict[str, Callable[[socket.socket], None]] = {
+    "the client has sent the rest": lambda client: client.sendall(b"1\r\na\r\n0\r\n\r\n"),
+    "the client closes": socket.socket.close,
+    "the client closes its half": lambda client: client.shutdown(socket.SHUT_WR),
+    "the client resets": reset,
+    "its body is too large": lambda client: client.sendall(b"3e9\r\n" + b"x" * 1001),
+    "its body is no HTTP": lambda client: client.sendall(b"nonsense\r\n"),
+}
+
+
+@pytest.mark.parametrize("end", ENDS)
+def test_one_place_is_free_again_when(crowded: GunicornProcess, end: str) -> None:
+    with ExitStack() as clients:
+        held = fill(crowded, clients)
+        assert begin(crowded, clients) is None
+        ENDS[end](held[0])
+        fill(crowded, clients, 1)
+        assert begin(crowded, clients) is None
+
+
+def test_a_place_is_free_again_when_the_body_has_not_come_in_time(tmp_path: Path) -> None:
+    with (
+        serve(tmp_path, limits="Limits(body_seconds=0.5, drain_seconds=600, max_in_hand=1)") as server,
+        ExitStack() as clients,
+    ):
+        (late,) = fill(server, clients, 1)
+        assert begin(server, clients) is None
+        assert answer(late)[0] == 408
+        assert begin(server, clients)  # although the late one has not closed yet
+
+
+def test_an_answer_is_in_hand_until_its_client_has_taken_it(crowded: GunicornProcess) -> None:
+    with ExitStack() as clients:
+        slow, other = fill(crowded, clients)
+        slow.sendall(b"0\r\n\r\n" + request("/big/50000000"))
+        assert answer(slow) == (200, b"")
+        assert begin(crowded, clients) is None
+        assert answer(slow)[0] == 200
+        fill(crowded, clients, 1)
+        assert begin(crowded, clients) is None
+        other.sendall(b"0\r\n\r\n")
+        assert answer(other) == (200, b"")
+
+
+def test_an_answer_too_many_that_is_not_taken_at_once_is_given_up(crowded: GunicornProcess) -> None:
+    with ExitStack() as clients:
+        fill(crowded, clients)
+        slow = clients.enter_context(crowded.connect())
+        slow.sendall(request("/big/50000000"))
+        poller = select.poll()
+        poller.register(slow, select.POLLERR | select.POLLHUP)
+        assert poller.poll(LATE * 1000)
+
+
+def test_but_not_that_of_health_and_metrics(crowded: GunicornProcess) -> None:
+    with ExitStack() as clients:
+        fill(crowded, clients)
+        assert ask(crowded, request("/big/60000000"))[0] == 200
 
 
 # Connections
