@@ -115,8 +115,7 @@ class AppraiserWorker(ASGIWorker):  # type: ignore[misc]  # gunicorn carries no 
 
     def bounds_for(self, peer: object) -> Bounds:
         """The requests of a peer that need no parser; gunicorn says by which headers it may speak of its client."""
-        secure, _ = _RequestHeaderPolicy(self.cfg, peer, "http", (1, 1))._peer_trusted_for_forwarded()  # noqa: SLF001
-        return self._bounds._replace(secure={environ_key(name.encode()): word for name, word in secure.items()})
+        return self._bounds._replace(secure=secure_of(self.cfg, peer))
 
     def handle_exit_signal(self) -> None:
         """Stop, now and not with the next tick."""
@@ -186,6 +185,12 @@ class AppraiserWorker(ASGIWorker):  # type: ignore[misc]  # gunicorn carries no 
             connection.stop()
         while self.acceptor.count and not self._quick_shutdown:
             await self._tick()
+
+
+def secure_of(cfg: Any, peer: object) -> Mapping[str, str]:  # noqa: ANN401 -- untyped
+    """Bounds.secure of a peer."""
+    secure, _ = _RequestHeaderPolicy(cfg, peer, "http", (1, 1))._peer_trusted_for_forwarded()  # noqa: SLF001
+    return {environ_key(name.encode()): word for name, word in secure.items()}
 
 
 def bounds_of(cfg: Any, limits: Limits) -> Bounds:  # noqa: ANN401 -- untyped

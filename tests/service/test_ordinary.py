@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from service.adapter import environ_of, shared_by
 from service.limits import DEFAULTS
 from service.ordinary import Bounds, ordinary
-from service.worker import bounds_of
+from service.worker import bounds_of, secure_of
 from tests.corpus import cases, config_of, needs_corpus
 
 if TYPE_CHECKING:
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
 SHARED: Final = shared_by({"wsgi.multithread": False}, ("127.0.0.1", 8000), ("127.0.0.1", 50000), "")
 BOUNDS: Final = Bounds(head=1_000, fields=20, body=100, secure={})
-# What a trusted proxy may say, and the same in the words of the environ.
-SECURE: Final = {"X-FORWARDED-PROTO": "https", "X-FORWARDED-SSL": "on"}
+PEER: Final = ("127.0.0.1", 50000)
+# With what a trusted proxy may say.
 OF_A_PROXY: Final = BOUNDS._replace(secure={"HTTP_X_FORWARDED_PROTO": "https", "HTTP_X_FORWARDED_SSL": "on"})
 PLAIN: Final = b"POST /predict HTTP/1.1\r\nHost: here\r\nContent-Length: 4\r\n\r\nbody"
 
@@ -45,7 +45,8 @@ def parsed(data: bytes, bounds: Bounds = BOUNDS, **limits: int) -> "WSGIEnvironm
     assert parser.is_complete
     assert not parser.remaining()
     found = CallbackRequest.from_parser(parser)
-    trust: tuple[dict[str, str], list[str]] = (SECURE if bounds.secure else {}, [])
+    secure = {key.removeprefix("HTTP_").replace("_", "-"): word for key, word in bounds.secure.items()}
+    trust: tuple[dict[str, str], list[str]] = (secure, [])
     _RequestHeaderPolicy(Config(), None, found.scheme, found.version).apply(found, trust)
     return environ_of(found, b"".join(chunks), SHARED)
 
@@ -221,7 +222,7 @@ def test_of_gunicorns_corpus_nothing_invalid_is_ordinary_and_what_is_gunicorn_re
     taken = 0
     for case in (*INVALID, *VALID):
         config = config_of(case.settings)
-        bounds = bounds_of(config, DEFAULTS)
+        bounds = bounds_of(config, DEFAULTS)._replace(secure=secure_of(config, PEER))
         limits = {name: config.settings[name].get() for name in LIMITS}
         for data in (case.sent[:end] for end in (*range(min(len(case.sent), 2_000)), None)):
             taken += assert_is_read_alike(data, bounds, **limits)
