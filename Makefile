@@ -17,7 +17,7 @@ serve: $(VENV)/train ## train on the synthetic market if nothing is deployed, th
 test: lint ## lint, check types, run every test
 	@$(BIN)/python -m pytest -n auto --ignore tests/reliability
 
-test-reliability: $(VENV)/dev ## the tests that take longer, with their figures: load, kills, swaps, upgrades, retraining
+test-reliability: $(VENV)/dev ## the tests that take longer, with their figures: load, kills, swaps, upgrades, retraining, fuzzing
 	@$(BIN)/python -m pytest -s tests/reliability
 
 corpus: $(VENV)/corpus ## fetch gunicorn's own requests, valid and invalid, for the tests that send them

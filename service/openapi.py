@@ -24,8 +24,9 @@ from service.contract import (
     Unready,
     ValidationProblems,
 )
-from service.guard import ACCESS
+from service.guard import ACCESS, Access
 from service.reply import JSON_TYPE
+from service.trace import REQUEST_ID, SANE
 
 REFERENCE: Final = "#/components/schemas/{model}"
 
@@ -47,21 +48,16 @@ def document(batch: type[Houses], *, keys: bool = False, limit: bool = False) ->
 
     `keys` is whether clients need one, `limit` whether there is one to what they may ask.
     """
-    found = _document(batch)
-    for path, item in found["paths"].items():
-        for operation in item.values():
-            scope, limited = ACCESS[path]
-            if keys and scope is not None:
-                operation["security"] = [{scheme: [scope]} for scheme in _SCHEMES]
-                operation["responses"] |= _problems((HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN))
-            if limit and limited:
-                operation["responses"] |= _problems((HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE))
-    if keys:
-        found["components"]["securitySchemes"] = _SCHEMES
-    return found
-
-
-def _document(batch: type[Houses]) -> dict[str, Any]:
+    paths = {
+        "/predict": {"post": _prediction("predict", "Price one house", House, Prediction, _ONE)},
+        "/predict/batch": {"post": _prediction("predict_batch", "Price many houses", batch, Predictions, _MANY)},
+        "/models": {"get": _models()},
+        "/model/info": {"get": _info()},
+        "/metrics": {"get": _metrics()},
+        "/health": {"get": _read("health", "The same as /health/ready", Health, _UNHEALTHY)},
+        "/health/ready": {"get": _read("health_ready", "Whether this worker can predict", Health, _UNHEALTHY)},
+        "/health/live": {"get": _read("health_live", "Whether this process answers", Live, {})},
+    }
     return {
         "openapi": "3.1.0",
         "info": {
@@ -71,16 +67,17 @@ def _document(batch: type[Houses]) -> dict[str, Any]:
         },
         "servers": [{"url": "/"}],
         "paths": {
-            "/predict": {"post": _prediction("predict", "Price one house", House, Prediction, _ONE)},
-            "/predict/batch": {"post": _prediction("predict_batch", "Price many houses", batch, Predictions, _MANY)},
-            "/models": {"get": _read("models", "The versions in service", ModelList, _problems(_UNREADY))},
-            "/model/info": {"get": _info()},
-            "/metrics": {"get": _metrics()},
-            "/health": {"get": _read("health", "The same as /health/ready", Health, _UNHEALTHY)},
-            "/health/ready": {"get": _read("health_ready", "Whether this worker can predict", Health, _UNHEALTHY)},
-            "/health/live": {"get": _read("health_live", "Whether this process answers", Live, {})},
+            path: {
+                method: _as_all(_guarded(operation, ACCESS[path], keys=keys, limit=limit))
+                for method, operation in item.items()
+            }
+            for path, item in paths.items()
         },
-        "components": {"schemas": _schemas(batch)},
+        "components": {
+            "schemas": _schemas(batch),
+            "headers": {REQUEST_ID: _NAME},
+            **({"securitySchemes": _SCHEMES} if keys else {}),
+        },
     }
 
 
@@ -88,10 +85,11 @@ _SCHEMES: Final = {
     "key": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
     "bearer": {"type": "http", "scheme": "bearer"},
 }
-_ONE: Final = ({"one house": EXAMPLE_HOUSE}, _EXAMPLE_ANSWER)
+_ONE: Final = ({"one house": EXAMPLE_HOUSE}, _EXAMPLE_ANSWER, "model_version")
 _MANY: Final = (
     {"two houses": {"houses": [EXAMPLE_HOUSE, EXAMPLE_HOUSE | {"square_feet": 2500}]}},
     {"predictions": [_EXAMPLE_ANSWER, _EXAMPLE_ANSWER | {"predicted_price": 489000.0}], "count": 2},
+    "predictions/0/model_version",
 )
 _UNREADY: Final = (HTTPStatus.INTERNAL_SERVER_ERROR, HTTPStatus.SERVICE_UNAVAILABLE)
 _REFUSALS: Final = (
@@ -116,10 +114,11 @@ _MEANINGS: Final[Mapping[HTTPStatus, str]] = {
 
 
 def _prediction(
-    name: str, summary: str, body: type[BaseModel], answer: type[BaseModel], examples: tuple[Any, Any]
+    name: str, summary: str, body: type[BaseModel], answer: type[BaseModel], examples: tuple[Any, Any, str]
 ) -> dict[str, Any]:
-    requests, reply = examples
+    requests, reply, version = examples
     named = {title: {"value": value} for title, value in requests.items()}
+    answered = _reply("The answer.", answer, reply) | {"links": {"model": _link("model_info", version)}}
     return {
         "operationId": name,
         "summary": summary,
@@ -127,7 +126,7 @@ def _prediction(
         "parameters": [*_query_parameters(Options), _CLIENT_ID],
         "requestBody": {"required": True, "content": {JSON_TYPE: {"schema": _reference(body), "examples": named}}},
         "responses": {
-            "200": _reply("The answer.", answer, reply) | ({"headers": _CACHED} if answer is Prediction else {}),
+            "200": answered | ({"headers": _CACHED} if answer is Prediction else {}),
             **_INVALID,
             **_problems(_REFUSALS),
             "503": _reply(_BUSY, Problem) | {"headers": _RETRY_AFTER},
@@ -142,6 +141,13 @@ def _read(name: str, summary: str, answer: type[BaseModel], problems: dict[str, 
         "tags": ["service"],
         "responses": {"200": _reply("The answer.", answer), **problems},
     }
+
+
+def _models() -> dict[str, Any]:
+    operation = _read("models", "The versions in service", ModelList, _problems(_UNREADY))
+    asking = ("model_info", "predict", "predict_batch")
+    operation["responses"]["200"]["links"] = {name: _link(name, "models/0/version") for name in asking}
+    return operation
 
 
 def _info() -> dict[str, Any]:
@@ -159,12 +165,46 @@ def _metrics() -> dict[str, Any]:
     return operation | {"responses": operation["responses"] | {"200": answer}}
 
 
+def _guarded(operation: dict[str, Any], access: Access, *, keys: bool, limit: bool) -> dict[str, Any]:
+    """An operation, and what the guard in front of it may answer."""
+    statuses: tuple[HTTPStatus, ...] = ()
+    if keys and access.scope is not None:
+        operation |= {"security": [{scheme: [access.scope]} for scheme in _SCHEMES]}
+        statuses += (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN)
+    if limit and access.limited:
+        statuses += (HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE)
+    return operation | {"responses": _problems(statuses) | operation["responses"]}
+
+
+def _as_all(operation: dict[str, Any]) -> dict[str, Any]:
+    """An operation, and what is true of all: requests have names, and some are refused before they are one."""
+    responses = operation["responses"] | _UNREAD
+    return operation | {
+        "parameters": [*operation.get("parameters", []), *_TRACE],
+        "responses": {
+            status: response | {"headers": response.get("headers", {}) | _NAMED}
+            for status, response in responses.items()
+        },
+    }
+
+
+def _link(operation: str, version: str) -> dict[str, Any]:
+    """How an operation is asked for the version that an answer names, somewhere in its body."""
+    return {"operationId": operation, "parameters": {"model_version": f"$response.body#/{version}"}}
+
+
 def _query_parameters(options: type[Choice]) -> list[dict[str, Any]]:
-    properties = options.model_json_schema()["properties"]
-    return [
-        {"name": name, "in": "query", "required": False, "description": schema.pop("description"), "schema": schema}
-        for name, schema in properties.items()
-    ]
+    return [_query_parameter(name, schema) for name, schema in options.model_json_schema()["properties"].items()]
+
+
+def _query_parameter(name: str, schema: dict[str, Any]) -> dict[str, Any]:
+    value, *_null = schema.pop("anyOf", [{}])  # no query can say null: a parameter is there or not
+    schema = {key: fact for key, fact in (schema | value).items() if fact is not None}
+    return {"name": name, "in": "query", "required": False, "description": schema.pop("description"), "schema": schema}
+
+
+def _header(name: str, description: str) -> dict[str, Any]:
+    return {"name": name, "in": "header", "required": False, "description": description, "schema": {"type": "string"}}
 
 
 def _problems(statuses: tuple[HTTPStatus, ...]) -> dict[str, Any]:
@@ -182,12 +222,27 @@ def _reference(model: type[BaseModel]) -> dict[str, str]:
     return {"$ref": REFERENCE.format(model=model.__name__)}
 
 
-_CLIENT_ID: Final = {
-    "name": "X-Client-Id",
-    "in": "header",
-    "required": False,
-    "description": "Who asks, in your own words: of a split, the same client is always on the same arm.",
-    "schema": {"type": "string"},
+_CLIENT_ID: Final = _header(
+    "X-Client-Id", "Who asks, in your own words: of a split, the same client is always on the same arm."
+)
+_TRACE: Final = (
+    _header(REQUEST_ID, f"A name for this request, `{SANE.pattern}`; one that has none is given one."),
+    _header("traceparent", "The distributed trace that this request is part of, in the form of W3C's Trace Context."),
+)
+_NAME: Final = {
+    "description": "The name of the request, which is in the log too.",
+    "required": True,
+    "schema": {"type": "string", "pattern": f"^{SANE.pattern}$"},
+}
+_NAMED: Final = {REQUEST_ID: {"$ref": f"#/components/headers/{REQUEST_ID}"}}
+_UNREAD: Final = {
+    status: _reply(description, Problem)
+    for status, description in {
+        "400": "This is no HTTP.",
+        "414": "The URL is too long.",
+        "431": "A header is too long, or there are too many.",
+        "501": "The transfer coding is not known.",
+    }.items()
 }
 _CACHED: Final = {
     "X-Cache": {

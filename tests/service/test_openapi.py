@@ -29,6 +29,7 @@ READ: Final[dict[str, type[BaseModel]]] = {
 BODIES: Final[dict[str, type[BaseModel]]] = {"/predict": House, "/predict/batch": Houses}
 ANSWERS: Final[dict[str, type[BaseModel]]] = {**READ, "/predict": Prediction, "/predict/batch": Predictions}
 GOOD: Final[dict[str, object]] = {"/predict": HOUSE, "/predict/batch": {"houses": [HOUSE]}}
+OF_EVERY_REQUEST: Final = {("X-Request-ID", "header", False), ("traceparent", "header", False)}
 REFUSALS: Final[dict[str, type[BaseModel]]] = dict.fromkeys([*BODIES, "/model/info"], ValidationProblems)
 
 
@@ -216,16 +217,68 @@ def test_version_level_and_client_are_documented_on_both_predictions(document: d
             ("model_version", "query", False),
             ("confidence", "query", False),
             ("X-Client-Id", "header", False),
+            *OF_EVERY_REQUEST,
         }
         schema = parameters["confidence"]["schema"]
         assert (schema["minimum"], schema["maximum"], schema["default"]) == (0.5, 0.99, 0.9)
+        version = parameters["model_version"]["schema"]
+        assert (version["type"], "default" in version) == ("string", False)  # no query can say null
 
 
 def test_the_header_of_the_cache_is_documented_where_it_is_sent(document: dict[str, Any], client: FlaskClient) -> None:
     sent = {path: "X-Cache" in client.post(path, json=body).headers for path, body in GOOD.items()}
-    documented = {path: "headers" in document["paths"][path]["post"]["responses"]["200"] for path in GOOD}
+    responses = {path: document["paths"][path]["post"]["responses"]["200"] for path in GOOD}
+    documented = {path: "X-Cache" in response["headers"] for path, response in responses.items()}
 
     assert sent == documented == {"/predict": True, "/predict/batch": False}
+
+
+def test_every_request_may_be_named_and_every_answer_is(document: dict[str, Any], client: FlaskClient) -> None:
+    for path, operation in operations(document):
+        found = {(parameter["name"], parameter["in"], parameter["required"]) for parameter in operation["parameters"]}
+        assert found >= OF_EVERY_REQUEST
+        assert all("X-Request-ID" in response["headers"] for response in operation["responses"].values())
+        assert client.get(path, headers={"X-Request-ID": "mine"}).headers["X-Request-ID"] == "mine"
+    assert document["components"]["headers"]["X-Request-ID"]["required"]
+
+
+def test_what_is_answered_before_there_is_a_request_is_documented(document: dict[str, Any]) -> None:
+    for _, operation in operations(document):
+        for status in ("400", "414", "431", "501"):
+            (media,) = operation["responses"][status]["content"].values()
+            assert media["schema"] == {"$ref": "#/components/schemas/Problem"}
+
+
+def test_every_link_leads_from_a_real_answer_to_one(document: dict[str, Any], client: FlaskClient) -> None:
+    by_id = {operation["operationId"]: path for path, operation in operations(document)}
+    followed = set()
+    for path, operation in operations(document):
+        for link in operation["responses"]["200"].get("links", {}).values():
+            asked = {name: at(pointer, ask(client, path).get_json()) for name, pointer in link["parameters"].items()}
+            assert asked == {"model_version": "v1.2.3"}
+            assert ask(client, by_id[link["operationId"]], asked).status_code == 200
+            followed.add((operation["operationId"], link["operationId"]))
+
+    assert followed == {
+        ("predict", "model_info"),
+        ("predict_batch", "model_info"),
+        ("models", "model_info"),
+        ("models", "predict"),
+        ("models", "predict_batch"),
+    }
+
+
+def ask(client: FlaskClient, path: str, query: dict[str, str] | None = None) -> TestResponse:
+    if path in GOOD:
+        return client.post(path, json=GOOD[path], query_string=query)
+    return client.get(path, query_string=query)
+
+
+def at(expression: str, answer: Any) -> Any:  # noqa: ANN401 -- JSON
+    """What a runtime expression of OpenAPI says of an answer's body."""
+    for part in expression.removeprefix("$response.body#/").split("/"):
+        answer = answer[int(part) if isinstance(answer, list) else part]
+    return answer
 
 
 @pytest.mark.parametrize("rows", [1, 17, 10_000])
