@@ -65,3 +65,11 @@ class Folder:
         self._disk.write(aside, data)
         self._disk.sync(aside)
         self._disk.rename(aside, self.root / name)
+
+    def _stamp(self, name: str) -> tuple[int, int, int] | None:
+        """What is another whenever another file is there under a name; None when there is none. Costs one `stat`."""
+        try:
+            found = (self.root / name).stat()
+        except OSError:
+            return None
+        return found.st_ino, found.st_mtime_ns, found.st_size

@@ -153,11 +153,7 @@ class Store(Folder):
 
     def stamp(self) -> tuple[int, int, int] | None:
         """What is another whenever another deployment is there; None when there is none. Costs one `stat`."""
-        try:
-            found = (self.root / POINTER_FILE).stat()
-        except OSError:
-            return None
-        return found.st_ino, found.st_mtime_ns, found.st_size
+        return self._stamp(POINTER_FILE)
 
     def current(self) -> Deployment | None:
         """The same, or None when nothing is deployed. Raises DamagedArtifactError."""

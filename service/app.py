@@ -76,14 +76,7 @@ def create_app(
     # Both would be answered in HTML: OPTIONS with an empty page, two slashes in a row with a redirect.
     app.config["PROVIDE_AUTOMATIC_OPTIONS"] = False
     app.url_map.merge_slashes = False
-    app.limits = Limits(
-        header_seconds=settings.header_seconds,
-        body_seconds=settings.body_seconds,
-        write_seconds=settings.write_seconds,
-        max_body_bytes=settings.max_body_bytes,
-        max_in_hand=settings.max_in_hand,
-        unlimited=UNLIMITED,
-    )
+    app.limits = limits_of(settings)
     app.register_blueprint(prediction_views(answerer))
     app.register_blueprint(model_views(resources.models))
     app.register_blueprint(metrics_view(resources.exposition))
@@ -101,6 +94,18 @@ def create_app(
     app.observer = Observer(Routes(app.url_map), resources.metrics, resources.log, ids)
     app.wsgi_app = app.observer.around(app.wsgi_app)  # type: ignore[method-assign, assignment]
     return app
+
+
+def limits_of(settings: Settings) -> Limits:
+    """What a client may cost the worker."""
+    return Limits(
+        header_seconds=settings.header_seconds,
+        body_seconds=settings.body_seconds,
+        write_seconds=settings.write_seconds,
+        max_body_bytes=settings.max_body_bytes,
+        max_in_hand=settings.max_in_hand,
+        unlimited=UNLIMITED,
+    )
 
 
 def limiter_of(settings: Settings, metrics: CountedMetrics) -> "Limiter | None":

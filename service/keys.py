@@ -102,11 +102,7 @@ class KeyStore(Folder):
 
     def stamp(self) -> tuple[int, int, int] | None:
         """What is another whenever other keys are there; None when there are none. Costs one `stat`."""
-        try:
-            found = (self.root / KEYS_FILE).stat()
-        except OSError:
-            return None
-        return found.st_ino, found.st_mtime_ns, found.st_size
+        return self._stamp(KEYS_FILE)
 
     def create(self, note: str, scopes: Iterable[Scope], lifetime: timedelta | None) -> tuple[Key, str]:
         """Make a key; returns what is stored and the key itself, which nobody can tell again.
