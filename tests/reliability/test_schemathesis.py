@@ -15,6 +15,7 @@ from tests.reliability.scrapes import Scrapes
 from tests.reliability.workers import WORKERS, serve, store_of, train_version
 
 EXAMPLES: Final = 1_000
+MOST_SECONDS: Final = 900  # for what takes 90 on two idle cores
 PHASES: Final = ("examples", "coverage", "fuzzing", "stateful")
 
 
@@ -24,7 +25,7 @@ def schemathesis(server: GunicornProcess, folder: Path, *args: str) -> dict[str,
     command = [str(Path(sys.executable).with_name("schemathesis")), "--no-color"]
     command += ["--config-file", str(ROOT / "schemathesis.toml"), "run", f"{server.url}/openapi.json"]
     command += ["--seed", str(SEED), "--report-json-path", str(report), *args]
-    ran = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    ran = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False, timeout=MOST_SECONDS)
     print(f"\n{ran.stdout}{ran.stderr}")
     found: dict[str, Any] = json.loads(report.read_bytes())
     return found
