@@ -32,8 +32,8 @@ bind = f"0.0.0.0:{os.environ.get('PORT') or '8000'}"
 workers = int(os.environ.get("WEB_CONCURRENCY", "0")) or usable_cpus()
 
 # Reads whole requests on an event loop, so that slow clients hold sockets and not workers; see service/worker.py.
-# Against it, with the same application (benchmarks/RESULTS.md and slow_clients.py): uvicorn-worker answers 0.56 of its
-# requests a second, at a p99 of 3.9 ms instead of 2.4; gthread 0.35 at 9.9 ms, and 192 slow clients stop it for good.
+# Against it, with the same application (benchmarks/RESULTS.md and slow_clients.py): uvicorn-worker answers 0.58 of its
+# requests a second, at a p99 of 3.9 ms instead of 1.8; gthread 0.38 at 8.3 ms, and 192 slow clients stop it for good.
 worker_class = settings.worker
 threads = 4 if settings.worker == "gthread" else 1
 
