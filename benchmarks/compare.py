@@ -178,8 +178,8 @@ def candidates(folder: Path) -> dict[str, Candidate]:
 
 
 @contextmanager
-def up(candidate: Candidate, folder: Path) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
-    """Start it, with folders of its own, and stop it at the end. Its port is open when it is ready."""
+def up(candidate: Candidate, folder: Path, root: Path = ROOT) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
+    """Start it in `root`, with folders of its own, and stop it at the end. Its port is open when it is ready."""
     own = Path(tempfile.mkdtemp(dir=folder))
     port = free_port()
     folders = {
@@ -192,7 +192,7 @@ def up(candidate: Candidate, folder: Path) -> Iterator[tuple[subprocess.Popen[by
     with (
         (own / "out").open("wb") as out,
         subprocess.Popen(
-            command, cwd=ROOT, env=environment | {"PORT": str(port)}, stdout=out, stderr=subprocess.STDOUT
+            command, cwd=root, env=environment | {"PORT": str(port)}, stdout=out, stderr=subprocess.STDOUT
         ) as process,
     ):
         try:
@@ -259,9 +259,9 @@ def wrk(port: int, connections: int, seconds: int, batch: int) -> Round:
     return Round(seen["requests"] / seen["seconds"], seen["p50"], seen["p99"], seen["bad_status"] + seen["broken"])
 
 
-def run(command: list[str], environment: dict[str, str]) -> None:
+def run(command: list[str], environment: dict[str, str], root: Path = ROOT) -> None:
     """Run a command to its end. Raises CalledProcessError."""
-    subprocess.run(command, cwd=ROOT, env=os.environ | environment, check=True, stdout=subprocess.DEVNULL)
+    subprocess.run(command, cwd=root, env=os.environ | environment, check=True, stdout=subprocess.DEVNULL)
 
 
 def middle(rounds: list[Round]) -> Round:
