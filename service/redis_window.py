@@ -23,9 +23,12 @@ ANSWER_SECONDS: Final = 0.02
 LATE_SECONDS: Final = 0.01  # an answer, but no good one: a worker that waits so long for each has 100 requests a second
 STRIKES: Final = 3
 CONNECT_SECONDS: Final = 2.0  # for each step of it; only the thread waits
-LOOK_SECONDS: Final = 0.5  # between two attempts to connect
+FIRST_LOOK_SECONDS: Final = 0.01  # after an attempt to connect, then twice as long, up to
+LOOK_SECONDS: Final = 0.5
 IDLE_SECONDS: Final = 15.0  # then the connection is tried, since servers and firewalls drop those that are idle
+HICCUP_SECONDS: Final = 1.0  # without a connection; what is over before is not logged
 START_SECONDS: Final = 1.0
+NOBODY: Final = "-"  # a client that only tries whether a link counts
 
 # Requests of a client that have passed, newest first, in microseconds. A log that lies ahead of the clock is older than
 # a clock that was set back: within a window, the clock is taken to stand still until it gets there.
@@ -59,9 +62,6 @@ class Link(Protocol):
     def hit(self, client: str) -> float:
         """Count a request if it passes; returns 0.0, or the seconds until the client's next request passes."""
 
-    def ping(self) -> None:
-        """Return when the server answers."""
-
     def close(self) -> None:
         """End it."""
 
@@ -85,10 +85,6 @@ class RedisLink:
     def hit(self, client: str) -> float:
         """Ask the script. Raises RedisError and OSError."""
         return int(self._ask("EVALSHA", self._sha, 1, self._prefix + client, *self._window)) / 1e6
-
-    def ping(self) -> None:
-        """Ask for nothing. Raises RedisError and OSError."""
-        self._ask("PING")
 
     def close(self) -> None:
         """Close the connection."""
@@ -162,34 +158,36 @@ class RedisWindow:
         link.close()
 
     def _keep(self) -> None:
-        is_told = False
+        is_told, pause, lost = False, 0.0, self._clock()
         while True:
             self._is_lost.clear()
             problem = self._take_up()
             if problem is None:
                 if is_told:
                     logger.warning("the limits' storage answers again")
-                is_told = False
                 self._watch()
-            elif not is_told:
-                is_told = True
+                is_told, pause, lost = False, 0.0, self._clock()
+                continue
+            if not is_told and self._clock() - lost >= HICCUP_SECONDS:
                 logger.error(
                     "the limits' storage does not answer in time (%s); it is asked again when it does", problem
                 )
-            if problem is not None:
-                time.sleep(self._look_seconds)  # nothing tells when a server is back
+                is_told = True
+            pause = min(2 * pause or FIRST_LOOK_SECONDS, self._look_seconds)
+            time.sleep(pause)  # nothing tells when a server is back
 
     def _take_up(self) -> str | None:
         """Make a link, and take it if it answers in time; returns what is wrong, without any address or secret."""
         try:
             link = self._connect()
-            begun = self._clock()
-            link.ping()
         except Exception as error:  # noqa: BLE001 -- of the resolver, of TLS, of the server
             return type(error).__name__
-        if self._clock() - begun > LATE_SECONDS:
+        begun, problem = self._clock(), self._problem(link)
+        if problem is None and self._clock() - begun > LATE_SECONDS:
+            problem = "late"
+        if problem is not None:
             link.close()
-            return "late"
+            return problem
         self._link = link
         self._is_there.set()
         return None
@@ -198,15 +196,18 @@ class RedisWindow:
         """Return when the link is lost; try it while nobody else does."""
         while not self._is_lost.wait(self._idle_seconds):
             with self._lock:
-                if self._is_idle and self._link is not None:
-                    self._try(self._link)
+                link = self._link
+                if self._is_idle and link is not None and self._problem(link) is not None:
+                    self._give_up(link)  # and another is made before somebody asks
                 self._is_idle = True
 
-    def _try(self, link: Link) -> None:
+    @staticmethod
+    def _problem(link: Link) -> str | None:
         try:
-            link.ping()
-        except Exception:  # noqa: BLE001 -- it has been dropped, and another is made before somebody asks
-            self._give_up(link)
+            link.hit(NOBODY)
+        except Exception as error:  # noqa: BLE001 -- a server that is full, loading, or read-only, too
+            return type(error).__name__
+        return None
 
 
 def connected(url: str, amount: int, seconds: int) -> RedisWindow:

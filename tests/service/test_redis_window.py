@@ -10,7 +10,7 @@ from typing import Any, Final
 import pytest
 from redis.exceptions import RedisError
 
-from service.redis_window import LATE_SECONDS, STRIKES, RedisLink, RedisWindow
+from service.redis_window import LATE_SECONDS, NOBODY, STRIKES, RedisLink, RedisWindow
 from tests.redis_process import RedisServer, needs_redis, redis_server
 from tests.waiting import wait_until
 
@@ -34,29 +34,23 @@ class FakeLink:
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self.takes = 0.0
-        self.pings_take = 0.0
+        self.tries_take = 0.0
         self.fails = False
-        self.hits = self.pings = 0
+        self.hits = self.tries = 0
         self.is_closed = False
 
     def hit(self, client: str) -> float:
-        assert client
         assert not self.is_closed
-        self.hits += 1
-        self._answer(self.takes)
+        is_tried = client == NOBODY
+        self.tries += is_tried
+        self.hits += not is_tried
+        self._clock.now += self.tries_take if is_tried else self.takes
+        if self.fails:
+            raise TimeoutError
         return 0.0
-
-    def ping(self) -> None:
-        self.pings += 1
-        self._answer(self.pings_take)
 
     def close(self) -> None:
         self.is_closed = True
-
-    def _answer(self, takes: float) -> None:
-        self._clock.now += takes
-        if self.fails:
-            raise TimeoutError
 
 
 class Server:
@@ -76,6 +70,7 @@ class Server:
         self.asked.set()
         assert self.lets.wait(60)
         if self.fails:
+            self.clock.now += 0.1
             raise ConnectionRefusedError
         link, self.next = self.next, FakeLink(self.clock)
         self.links.append(link)
@@ -146,9 +141,8 @@ def test_late_answers_that_are_not_in_a_row_are_forgiven(server: Server) -> None
 
 
 def test_a_new_link_is_taken_only_when_it_answers_in_time(server: Server) -> None:
-    late, broken = server.next, FakeLink(server.clock)
-    late.pings_take = 2 * LATE_SECONDS
-    broken.fails = True
+    late = server.next
+    late.tries_take = 2 * LATE_SECONDS
     server.lets.set()
     window = server.window()
     wait_until(lambda: server.links)
@@ -158,12 +152,22 @@ def test_a_new_link_is_taken_only_when_it_answers_in_time(server: Server) -> Non
     assert (late.hits, server.links.index(late)) == (0, 0)
 
 
+def test_a_server_that_connects_but_does_not_count_is_not_taken(server: Server) -> None:
+    full = server.next
+    full.fails = True
+    server.lets.set()
+    window = server.window()
+
+    assert window.wait(30)
+    assert (full.tries, full.hits, full.is_closed) == (1, 0, True)
+
+
 def test_a_link_that_nobody_uses_is_tried_and_replaced_before_somebody_does(server: Server) -> None:
     server.lets.set()
     window = server.window(idle_seconds=0.001)
     assert window.wait(30)
     first = server.links[0]
-    wait_until(lambda: first.pings > 3)  # one of them was that of the beginning
+    wait_until(lambda: first.tries > 3)  # one of them was that of the beginning
     first.fails = True
 
     wait_until(lambda: first.is_closed and window.wait(0))
