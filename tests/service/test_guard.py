@@ -13,10 +13,12 @@ import pytest
 from flask.testing import FlaskClient
 
 from pricing.store import Artifact, Store
+from service.app import create_app
 from service.guard import ACCESS, presented_in
 from service.keys import SCOPES, KeyRing, Keys, KeyStore, Scope
 from service.observer import OTHER, Routes
-from tests.fake_service import DEFAULTS, HOUSE, NOW, fake_app
+from tests.fake_service import DEFAULTS, HOUSE, NOW, Always, fake_app, fake_model, resources
+from tests.fakes import ThousandDollarsASquareFoot
 from tests.gunicorn_process import ROOT, GunicornProcess, gunicorn
 
 ROUTES: Final[dict[str, Scope | None]] = {
@@ -344,3 +346,32 @@ def test_addresses_of_one_ipv6_network_are_one_client(asking: Asking) -> None:
     assert [asking(None, address=f"2001:db8::{number}") for number in range(1, 6)] == [401, 401, 401, 429, 429]
     assert asking(None, address="2001:db8:0:1::1") == 401
     assert [asking(None, address=f"::ffff:203.0.113.{number}") for number in range(1, 6)] == [401] * 5
+
+
+@pytest.mark.parametrize("hours", [-1, 1])
+def test_a_wall_clock_that_is_set_changes_no_limit_and_no_cached_answer(published: Artifact, hours: int) -> None:
+    now = NOW
+    settings = DEFAULTS.model_copy(update={"rate_limit": "3/minute"})
+    models = Always(fake_model(published.manifest, ThousandDollarsASquareFoot()))
+    client = create_app(settings, resources(models), lambda: now).test_client()
+    asked = [client.post("/predict", json=HOUSE) for _ in range(2)]
+    now += hours * 3_600_000_000_000
+    asked += [client.post("/predict", json=HOUSE) for _ in range(2)]
+
+    assert [found.status_code for found in asked] == [200, 200, 200, 429]
+    assert [found.headers.get("X-Cache") for found in asked] == ["miss", "hit", "hit", None]
+    assert 50 < int(asked[-1].headers["Retry-After"]) <= 60
+
+
+def test_a_key_expires_at_a_time_of_the_wall_clock(published: Artifact, tmp_path: Path) -> None:
+    now = NOW
+    store = KeyStore(tmp_path / "artifacts", clock=lambda: datetime.fromtimestamp(NOW / 1e9, UTC))
+    _, text = store.create("a client", ["predict"], timedelta(minutes=30))
+    models = Always(fake_model(published.manifest, ThousandDollarsASquareFoot()))
+    client = create_app(DEFAULTS, resources(models, keys=Keys(store)), lambda: now).test_client()
+
+    statuses = []
+    for hours in (0, 1, -1, -1):
+        now += hours * 3_600_000_000_000
+        statuses.append(client.post("/predict", json=HOUSE, headers={"X-API-Key": text}).status_code)
+    assert statuses == [200, 401, 200, 200]
