@@ -22,11 +22,12 @@ test-reliability: $(VENV)/dev ## the tests that take longer, with their figures:
 
 corpus: $(VENV)/corpus ## fetch gunicorn's own requests, valid and invalid, for the tests that send them
 
-bench: $(VENV)/dev $(VENV)-bench/ready ## what a training, a request, cache, journal, metrics and a start of the service cost
+bench: $(VENV)/dev $(VENV)-bench/ready ## what a training, a request, cache, journal, metrics, a rate limit and a start of the service cost
 	@$(BIN)/python -m benchmarks.model
 	@$(BIN)/python -m benchmarks.request
 	@$(BIN)/python -m benchmarks.cache
 	@$(BIN)/python -m benchmarks.observability
+	@$(BIN)/python -m benchmarks.rate_limit
 	@test -e "$${APPRAISER_ARTIFACTS:-artifacts}/deployment.json" || $(BIN)/appraiser train
 	@$(BIN)/python -m benchmarks.start
 	@$(BIN)/python -m benchmarks.slow_clients

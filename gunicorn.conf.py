@@ -8,6 +8,7 @@ from typing import Any
 
 from gunicorn.glogging import Logger
 
+from service.client import UNIX
 from service.logs import configuration
 from service.settings import read_settings
 from service.slots import RunFolder
@@ -69,10 +70,11 @@ worker_tmp_dir = "/dev/shm"  # noqa: S108 -- memory, private to gunicorn, and na
 control_socket_disable = True
 
 # What is said of a client by others than these proxies is not believed; gunicorn's own default would believe this host.
-forwarded_allow_ips = ",".join(map(str, settings.trusted_proxies))
+forwarded_allow_ips = ",".join(str(proxy) for proxy in settings.trusted_proxies if proxy != UNIX)
 
 # And they are believed by the one header that deploy/nginx.conf sets: a client could send the others through a proxy.
-secure_scheme_headers = {"X-FORWARDED-PROTO": "https"}
+# gunicorn itself believes everybody at a UNIX socket: where nobody is trusted, no header says anything.
+secure_scheme_headers = {"X-FORWARDED-PROTO": "https"} if settings.trusted_proxies else {}
 
 
 class Lines(Logger):  # type: ignore[misc]  # gunicorn carries no types

@@ -16,6 +16,7 @@ from pricing.manifest import Metrics
 from service import trace
 from service.answer import Answerer, parse_query
 from service.cache import Cache
+from service.client import Clients
 from service.contract import (
     CHAMPION,
     DEFAULT_LEVEL,
@@ -44,6 +45,8 @@ from service.resources import Resources
 from service.settings import Settings, read_settings
 
 if TYPE_CHECKING:
+    from _typeshed.wsgi import WSGIApplication
+
     from service.limiter import Limiter
 
 SENTENCES: Final[Mapping[int, str]] = {
@@ -87,8 +90,7 @@ def create_app(
     app.register_error_handler(Exception, _failure)
     if settings.prediction_middleware:
         app.wsgi_app = PredictionMiddleware(app.wsgi_app, answerer)  # type: ignore[method-assign]
-    limiter = limiter_of(settings, resources.metrics)
-    app.wsgi_app = Guard(app.wsgi_app, resources.keys, limiter, settings.trusted_proxies, clock)  # type: ignore[method-assign]
+    app.wsgi_app = guard_of(settings, resources, app.wsgi_app, clock)  # type: ignore[method-assign]
     if settings.cors_origins:
         app.wsgi_app = Cors(app.wsgi_app, settings.cors_origins)  # type: ignore[method-assign]
     app.observer = Observer(Routes(app.url_map), resources.metrics, resources.log, ids)
@@ -108,11 +110,20 @@ def limits_of(settings: Settings) -> Limits:
     )
 
 
+def guard_of(
+    settings: Settings, resources: Resources, application: "WSGIApplication", clock: Callable[[], int]
+) -> Guard:
+    """What stands in front of the application, and lets in who may."""
+    limiter = limiter_of(settings, resources.metrics)
+    clients = Clients(settings.trusted_proxies, settings.rate_limit_ipv6_prefix)
+    return Guard(application, resources.keys, limiter, clients, clock)
+
+
 def limiter_of(settings: Settings, metrics: CountedMetrics) -> "Limiter | None":
     """What limits clients, where the operator wants it."""
     if not settings.rate_limit:
         return None
-    from service.limiter import Limiter  # noqa: PLC0415 -- with its libraries 6 MB, which few workers need
+    from service.limiter import Limiter  # noqa: PLC0415 -- few workers need it
 
     return Limiter.of(settings.rate_limit, settings.rate_limit_storage, settings.rate_limit_on_failure, metrics)
 

@@ -1,36 +1,74 @@
-"""Who asks, where a proxy stands between: its word is believed, and what anybody else says of himself is not."""
+"""The address of a client, also behind proxies: only what a trusted proxy says is believed."""
 
 from __future__ import annotations
 
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final, Literal, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from wsgiref.types import WSGIEnvironment
 
-Network = IPv4Network | IPv6Network
+UNIX: Final = "unix"
+Proxy = IPv4Network | IPv6Network | Literal["unix"]
+"""Whose word is believed: a network's, or that of whoever may write to a UNIX socket of ours."""
+IPV6_PREFIX: Final = 64
+TRANSLATED: Final = IPv6Network("64:ff9b::/96")  # RFC 6052: IPv4 clients of a service that has IPv6 only
 
 
-def client_address(environ: WSGIEnvironment, trusted: Sequence[Network]) -> str:
+class Clients(NamedTuple):
+    """How clients are told apart."""
+
+    trusted: Sequence[Proxy] = ()
+    """Proxies whose word is believed."""
+    ipv6_prefix: int = IPV6_PREFIX
+    """Bits of an IPv6 address."""
+
+    def of(self, environ: WSGIEnvironment) -> str:
+        """Return the name under which a client is limited where it has no key."""
+        return limited_as(client_address(environ, self.trusted), self.ipv6_prefix)
+
+
+def client_address(environ: WSGIEnvironment, trusted: Sequence[Proxy]) -> str:
     """Return the address of whoever asks: of the peer or, where that is a trusted proxy, of whom it was asked by.
 
     Each proxy adds the address of its own peer at the right end of X-Forwarded-For. So the client is the right-most
     one there that is no trusted proxy; what stands left of it is what the client said, and anybody can say anything.
-    Where an entry is no address, it is the proxy that wrote it. '' for a UNIX socket, which has none.
+    Where an entry is no address, it is the proxy that wrote it. '' for a UNIX socket, which has none, unless a proxy
+    is trusted there and says an address.
     """
     peer: str = environ.get("REMOTE_ADDR", "")
-    address = _address(peer) if trusted else None
-    if address is None:
+    client = _address(peer) if trusted else None
+    if client is None and not (peer == "" and UNIX in trusted):
         return peer
     told = environ.get("HTTP_X_FORWARDED_FOR", "").split(",")
-    while told and any(address in network for network in trusted):
+    while told and (client is None or _is_trusted(client, trusted)):
         before = _address(told.pop())
         if before is None:
             break
-        address = before
-    return str(address)
+        client = before
+    return peer if client is None else str(client)
+
+
+@lru_cache(maxsize=1024)  # the same
+def limited_as(address: str, ipv6_prefix: int) -> str:
+    """Return the client that an address belongs to: of IPv6 a network, since a single client has as many addresses.
+
+    An IPv4 address that is written as IPv6 is the IPv4 address. What is not an address stays as it is.
+    """
+    if ":" not in address:
+        return address
+    found = _address(address)
+    if isinstance(found, IPv6Address) and found in TRANSLATED:
+        return str(IPv4Address(int(found) & 0xFFFF_FFFF))
+    if isinstance(found, IPv6Address):
+        return str(IPv6Network((found, ipv6_prefix), strict=False))
+    return address if found is None else str(found)
+
+
+def _is_trusted(address: IPv4Address | IPv6Address, trusted: Sequence[Proxy]) -> bool:
+    return any(address in network for network in trusted if network != UNIX)
 
 
 @lru_cache(maxsize=1024)  # a client asks again; but others choose what is written here, so the cache is bounded

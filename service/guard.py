@@ -4,12 +4,12 @@ What is not in ACCESS is at no path: a new route is closed until somebody has sa
 """
 
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from service import trace
-from service.client import Network, client_address
+from service.client import Clients
 from service.errors import ForbiddenError, NothingHereError, RequestError, UnauthorizedError, refusal
 from service.keys import Keys, Scope
 from service.trace import Trace
@@ -25,6 +25,7 @@ NOT_VALID: Final = "This key is not valid."
 REVOKED: Final = "This key has been revoked."
 EXPIRED: Final = "This key has expired."
 BEARER: Final = "bearer"
+EMPTY: Final = " \t,"  # no key has any of them
 
 
 class Access(NamedTuple):
@@ -33,6 +34,7 @@ class Access(NamedTuple):
     scope: Scope | None
     """None where nobody needs a key."""
     limited: bool = True
+    """Whether requests that may pass are counted; those that are refused always are."""
 
 
 ACCESS: Final[Mapping[str, Access]] = MappingProxyType(
@@ -55,37 +57,56 @@ UNLIMITED: Final = frozenset(path for path, access in ACCESS.items() if not acce
 
 
 class Guard:
-    """A WSGI application around another, to which only gets who may."""
+    """WSGI middleware that passes on only authorized requests.
+
+    A request that is refused here counts against the address, and one with a valid key only against the key: so wrong
+    keys are limited, and cannot use up what a client with a good key at the same address may ask.
+    """
 
     def __init__(
         self,
         application: "WSGIApplication",
         keys: Keys | None,
         limiter: "Limiter | None",
-        trusted_proxies: Sequence[Network],
+        clients: Clients,
         clock: Callable[[], int] = time.time_ns,
     ) -> None:
         """Without keys nobody needs one, and without a limiter anybody may ask as often as he likes."""
         self._application = application
         self._keys = keys
         self._limiter = limiter
-        self._trusted = trusted_proxies
+        self._clients = clients
         self._clock = clock
 
     def __call__(self, environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
         """Pass the request on, or say why not."""
         asked = trace.of(environ)
         try:
-            access = ACCESS.get(asked.route)
+            self._admit(environ, asked)
+        except RequestError as error:
+            return refusal(error, asked.request_id).send(start_response)
+        return self._application(environ, start_response)
+
+    def _admit(self, environ: "WSGIEnvironment", asked: Trace) -> None:
+        access = ACCESS.get(asked.route)
+        try:
             if access is None:
                 raise NothingHereError
             if self._keys is not None and access.scope is not None:
                 self._check_key(self._keys, access.scope, environ, asked)
-            if self._limiter is not None and access.limited:
-                self._limiter.admit(asked.key_id or client_address(environ, self._trusted))
-        except RequestError as error:
-            return refusal(error, asked.request_id).send(start_response)
-        return self._application(environ, start_response)
+        except RequestError:
+            self._count_address(environ)
+            raise
+        if self._limiter is None or not access.limited:
+            return
+        if asked.key_id is None:
+            self._count_address(environ)
+        else:
+            self._limiter.admit_key(asked.key_id)
+
+    def _count_address(self, environ: "WSGIEnvironment") -> None:
+        if self._limiter is not None:
+            self._limiter.admit_address(self._clients.of(environ))
 
     def _check_key(self, keys: Keys, scope: Scope, environ: "WSGIEnvironment", asked: Trace) -> None:
         presented = presented_in(environ)
@@ -104,9 +125,10 @@ class Guard:
 
 
 def presented_in(environ: "WSGIEnvironment") -> str | None:
-    """The key that comes with a request; None without one."""
-    found: str | None = environ.get("HTTP_X_API_KEY")
-    if found is not None:
+    """The key that comes with a request; None without one. An empty header is as good as none."""
+    # A header that comes more than once is joined by commas; empty ones of them leave a comma at an end.
+    found: str = environ.get("HTTP_X_API_KEY", "").strip(EMPTY)
+    if found:
         return found
-    scheme, _, credentials = environ.get("HTTP_AUTHORIZATION", "").partition(" ")
-    return credentials.strip() if scheme.lower() == BEARER else None
+    scheme, _, credentials = environ.get("HTTP_AUTHORIZATION", "").strip(EMPTY).partition(" ")
+    return credentials.strip(EMPTY) or None if scheme.lower() == BEARER else None

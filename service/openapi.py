@@ -171,7 +171,7 @@ def _guarded(operation: dict[str, Any], access: Access, *, keys: bool, limit: bo
     if keys and access.scope is not None:
         operation |= {"security": [{scheme: [access.scope]} for scheme in _SCHEMES]}
         statuses += (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN)
-    if limit and access.limited:
+    if limit and (access.limited or (keys and access.scope is not None)):  # what is refused is always limited
         statuses += (HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE)
     return operation | {"responses": _problems(statuses) | operation["responses"]}
 

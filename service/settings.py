@@ -5,9 +5,17 @@ import socket
 from pathlib import Path
 from typing import Annotated, Final, Literal
 
-from pydantic import BeforeValidator, Field, IPvAnyNetwork, ValidationError, field_validator
+from pydantic import (
+    BeforeValidator,
+    Field,
+    IPvAnyNetwork,
+    PlainValidator,
+    ValidationError,
+    field_validator,
+)
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from service.client import IPV6_PREFIX, UNIX, Proxy
 from service.limits import DEFAULTS
 
 PASSWORD: Final = re.compile(r"//[^/@\s]*@")  # in an address; what is said at the start is kept in logs
@@ -24,6 +32,10 @@ def host_name() -> str:
 
 def _split(text: object) -> object:
     return [part.strip() for part in text.split(",") if part.strip()] if isinstance(text, str) else text
+
+
+def _proxy(value: object) -> object:
+    return value if value == UNIX else IPvAnyNetwork(value)  # type: ignore[operator]  # to mypy it is a union
 
 
 LISTED: Final = BeforeValidator(_split)
@@ -88,6 +100,12 @@ class Settings(BaseSettings):
         pattern=r"^memory://$|^redis(s|\+unix)?://.",
         description="Where requests are counted: in each worker for itself, or in Redis for all (`redis://host:6379`).",
     )
+    rate_limit_ipv6_prefix: int = Field(
+        default=IPV6_PREFIX,
+        ge=1,
+        le=128,
+        description="Bits of an IPv6 address that tell clients apart in a rate limit: a single client has a whole /64.",
+    )
     rate_limit_on_failure: OnFailure = Field(
         default="open", description="Who passes while Redis does not answer within 20 ms: everybody, or nobody (503)."
     )
@@ -124,9 +142,10 @@ class Settings(BaseSettings):
         gt=0,
         description="Seconds for a client to take its answer, and to close when the service has.",
     )
-    trusted_proxies: Annotated[tuple[IPvAnyNetwork, ...], NoDecode, LISTED] = Field(
+    trusted_proxies: Annotated[tuple[Annotated[Proxy, PlainValidator(_proxy)], ...], NoDecode, LISTED] = Field(
         default=(),
-        description="Whose `X-Forwarded-For` and `X-Forwarded-Proto` are believed: addresses or networks, with commas.",
+        description="Whose `X-Forwarded-For` and `X-Forwarded-Proto` are believed: addresses or networks, with commas; "
+        "`unix` is a proxy at a UNIX socket.",
     )
 
     @field_validator("rate_limit_storage")

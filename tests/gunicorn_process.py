@@ -28,7 +28,7 @@ if os.path.exists("gunicorn.conf.py"):
     globals().update(runpy.run_path("gunicorn.conf.py"))
 
 def when_ready(server):
-    port = server.LISTENERS[0].getsockname()[1]
+    port = next(name[1] for name in (found.getsockname() for found in server.LISTENERS) if isinstance(name, tuple))
     os.write({fd}, b"%d %d\\n" % (server.num_workers, port))
 
 def post_worker_init(worker):

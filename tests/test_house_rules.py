@@ -65,6 +65,45 @@ def test_nothing_is_published_or_deployed_but_where_it_is_proved_before() -> Non
     ]
 
 
+WALL_CLOCK: Final = {
+    "answer.py": "predicted_at, a statement",
+    "app.py": "hands the clock of the two others on",
+    "guard.py": "a key expires at a time of the wall clock",
+    "keys.py": "when a key is made, revoked, or expires",
+    "cli.py": "which keys have expired",
+    "logs.py": "when a request was answered, a statement",
+    "training.py": "when a version was made, a statement",
+    "ids.py": "ids are in the order of time, and only rise",
+    "journal.py": "days of the journal's files",
+}
+"""Who reads it, and for what: durations are measured by a monotonic clock, so that one that is set changes none."""
+READS_IT: Final = {
+    ("time", "time"),
+    ("time", "time_ns"),
+    ("datetime", "now"),
+    ("datetime", "utcnow"),
+    ("date", "today"),
+}
+
+
+def reads_wall_clock(source: Path) -> bool:
+    """Whether a file names a function that tells the time of day."""
+    return any(
+        isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and (node.value.id, node.attr) in READS_IT
+        for node in ast.walk(ast.parse(source.read_bytes()))
+    )
+
+
+def test_the_wall_clock_is_read_for_statements_and_never_for_durations() -> None:
+    sources = [path for package in ("pricing", "service", "train") for path in (ROOT / package).rglob("*.py")]
+    found = {
+        source.name for source in (*sources, ROOT / "cli.py", ROOT / "gunicorn.conf.py") if reads_wall_clock(source)
+    }
+
+    assert found <= set(WALL_CLOCK)
+    assert "answer.py" in found  # else this has read nothing
+
+
 def test_every_package_has_its_rule() -> None:
     packages = {path.parent.name for path in ROOT.glob("[a-z]*/__init__.py")}
 

@@ -1,9 +1,7 @@
 """One limit over all workers, with a real Redis; and what happens when that dies, hangs or comes back."""
 
-import shutil
 import signal
 import socket
-import subprocess
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -12,12 +10,11 @@ from pathlib import Path
 from typing import Final
 
 import pytest
-from redis import Redis
-from redis.exceptions import ConnectionError as NobodyThereError
 
-from service.limiter import ANSWER_SECONDS, STRIKES
+from service.redis_window import ANSWER_SECONDS
 from service.settings import OnFailure
 from tests.gunicorn_process import HOST, GunicornProcess
+from tests.redis_process import RedisServer, needs_redis, redis_server
 from tests.reliability.load import Load
 from tests.reliability.scrapes import Scrapes
 from tests.reliability.workers import BODIES, serve, store_of, train_version
@@ -29,48 +26,13 @@ SECONDS: Final = 10.0
 PASSES: Final = LIMIT * SECONDS
 TOLERANCE: Final = 0.02
 
-pytestmark = pytest.mark.skipif(shutil.which("redis-server") is None, reason="needs redis-server")
-
-
-class RedisServer:
-    """A Redis that keeps nothing, on a port of its own."""
-
-    def __init__(self, folder: Path, port: int) -> None:
-        self.port = port
-        self._command = ["redis-server", "--bind", HOST, "--port", str(port), "--save", "", "--dir", str(folder)]
-        self._process: subprocess.Popen[bytes] | None = None
-
-    @property
-    def url(self) -> str:
-        return f"redis://{HOST}:{self.port}"
-
-    def start(self) -> None:
-        self._process = subprocess.Popen(self._command, stdout=subprocess.DEVNULL)
-        wait_until(self._answers)
-
-    def signal(self, number: signal.Signals) -> None:
-        assert self._process is not None
-        self._process.send_signal(number)
-        if number == signal.SIGKILL:
-            self._process.wait()
-
-    def _answers(self) -> bool:
-        with Redis(host=HOST, port=self.port) as client:
-            try:
-                return bool(client.ping())
-            except NobodyThereError:
-                return False
+pytestmark = needs_redis
 
 
 @pytest.fixture
 def redis(tmp_path: Path) -> Iterator[RedisServer]:
-    with socket.create_server((HOST, 0)) as listener:
-        port = listener.getsockname()[1]
-    server = RedisServer(tmp_path, port)
-    server.start()
-    yield server
-    server.signal(signal.SIGCONT)
-    server.signal(signal.SIGKILL)
+    with redis_server(tmp_path) as server:
+        yield server
 
 
 def limited(folder: Path, storage: str, on_failure: OnFailure = "open") -> AbstractContextManager[GunicornProcess]:
@@ -150,7 +112,21 @@ def test_a_redis_that_hangs_stalls_nobody(tmp_path: Path, redis: RedisServer) ->
         redis.signal(signal.SIGCONT)
         wait_until(lambda: 429 in statuses(offered(server, 1.0)))
 
-    stall = 1e3 * STRIKES * ANSWER_SECONDS
+    stall = 1e3 * ANSWER_SECONDS
     print(f"\nslowest answer {slowest(usual):.0f} ms, beside a Redis that hangs {slowest(hanging):.0f} ms")
     assert statuses(hanging) == {200: len(hanging.outcomes)}
     assert slowest(hanging) < stall + 500.0  # a stall for each of them would have been 20 ms times 900
+
+
+def test_a_redis_that_is_never_connected_stalls_nobody(tmp_path: Path) -> None:
+    """It accepts and says nothing, so that connecting takes as long as a resolver that does not answer."""
+    with (
+        socket.create_server((HOST, 0)) as silent,
+        limited(tmp_path, f"redis://{HOST}:{silent.getsockname()[1]}") as server,
+    ):
+        load = offered(server, 5.0)  # longer than an attempt to connect
+        counted = unknown(server, "open")
+
+    print(f"\nslowest answer beside a Redis that is never connected {slowest(load):.0f} ms")
+    assert statuses(load) == {200: len(load.outcomes)} == {200: counted}
+    assert slowest(load) < 500.0  # an attempt takes 2 s

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from ipaddress import ip_network
+from pathlib import Path
 from typing import Final
 
 import httpx
@@ -10,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.client import client_address
+from service.client import UNIX, Clients, client_address, limited_as
 from service.settings import OUR_WORKER
 from tests.gunicorn_process import ROOT, gunicorn
 
@@ -60,6 +61,48 @@ def test_the_client_is_the_first_stranger_from_the_right(peer: str, told: str | 
     assert client_address(asked(peer, told), NOBODY) == peer
 
 
+@pytest.mark.parametrize(
+    ("peer", "told", "client"),
+    [
+        pytest.param("", "203.0.113.9", "203.0.113.9", id="behind the proxy"),
+        pytest.param("", "198.51.100.1, 203.0.113.9", "203.0.113.9", id="what the client says is on the left"),
+        pytest.param("", "203.0.113.9, 10.0.0.2", "203.0.113.9", id="behind two proxies"),
+        pytest.param("", "::ffff:203.0.113.9", "203.0.113.9", id="IPv4 written as IPv6"),
+        pytest.param("", None, "", id="a proxy that says nothing"),
+        pytest.param("", "unknown", "", id="an entry that is no address"),
+        pytest.param("203.0.113.9", "198.51.100.1", "203.0.113.9", id="a client at another socket"),
+        pytest.param("-", "198.51.100.1", "-", id="a peer without an address"),
+    ],
+)
+def test_behind_a_trusted_unix_socket_a_client_is_whom_the_proxy_says(peer: str, told: str | None, client: str) -> None:
+    assert client_address(asked(peer, told), (UNIX, *PROXIES)) == client
+    if peer:
+        assert client_address(asked(peer, told), (UNIX,)) == client
+
+
+@pytest.mark.parametrize(
+    ("address", "prefix", "client"),
+    [
+        ("203.0.113.9", 64, "203.0.113.9"),
+        ("2001:db8::9", 64, "2001:db8::/64"),
+        ("2001:db8::ffff:ffff:ffff:ffff", 64, "2001:db8::/64"),
+        ("2001:db8:0:1::", 64, "2001:db8:0:1::/64"),
+        ("2001:db8:0:1::", 56, "2001:db8::/56"),
+        ("2001:db8::9", 128, "2001:db8::9/128"),
+        ("fe80::1%eth0", 64, "fe80::/64"),
+        ("::1", 64, "::/64"),
+        ("::ffff:203.0.113.9", 64, "203.0.113.9"),
+        ("64:ff9b::203.0.113.9", 64, "203.0.113.9"),
+        ("", 64, ""),
+        ("-", 64, "-"),
+        ("a:b:c", 64, "a:b:c"),
+    ],
+)
+def test_a_client_of_ipv6_is_a_network_and_one_of_ipv4_an_address(address: str, prefix: int, client: str) -> None:
+    assert limited_as(address, prefix) == client
+    assert Clients((), prefix).of(asked(address, None)) == client
+
+
 def test_without_a_word_of_the_peer_there_is_no_address() -> None:
     assert client_address({}, PROXIES) == client_address({}, NOBODY) == ""
 
@@ -82,7 +125,7 @@ workers = 1
 """
 APPLICATION: Final = """
 import json
-from service.client import client_address
+from service.client import UNIX, Clients, client_address, limited_as
 from service.settings import read_settings
 
 trusted = read_settings().trusted_proxies
@@ -135,3 +178,20 @@ def test_a_header_that_our_proxy_does_not_set_says_nothing(
 
     assert seen(ours, header | more) == ("http", "127.0.0.1")
     assert seen(ours, {"X-Forwarded-Proto": "https"} | header | more) == ("https", "127.0.0.1")
+
+
+@pytest.mark.parametrize("worker", [OUR_WORKER, "gthread"])
+@pytest.mark.parametrize(("trusted", "expected"), [("", ("http", "")), ("unix", ("https", "198.51.100.1"))])
+def test_a_proxy_at_a_unix_socket_is_believed_where_it_is_configured(
+    tmp_path: Path, worker: str, trusted: str, expected: tuple[str, str]
+) -> None:
+    (tmp_path / "gunicorn.conf.py").write_text(CONFIGURATION)
+    (tmp_path / "seen.py").write_text(APPLICATION)
+    env = {"APPRAISER_TRUSTED_PROXIES": trusted, "APPRAISER_WORKER": worker}
+    with (
+        gunicorn(None, "--bind", f"unix:{tmp_path}/socket", cwd=tmp_path, env=env) as server,
+        httpx.Client(transport=httpx.HTTPTransport(uds=f"{tmp_path}/socket"), base_url="http://here") as client,
+    ):
+        for more in ({}, PARSED):
+            assert tuple(client.post("/", headers=SPOOFED | more, content=b"x", timeout=30).json()) == expected
+        assert seen(server.url, SPOOFED) == ("http", "127.0.0.1")

@@ -13,10 +13,12 @@ import pytest
 from flask.testing import FlaskClient
 
 from pricing.store import Artifact, Store
-from service.guard import ACCESS
+from service.app import create_app
+from service.guard import ACCESS, presented_in
 from service.keys import SCOPES, KeyRing, Keys, KeyStore, Scope
 from service.observer import OTHER, Routes
-from tests.fake_service import DEFAULTS, HOUSE, NOW, fake_app
+from tests.fake_service import DEFAULTS, HOUSE, NOW, Always, fake_app, fake_model, resources
+from tests.fakes import ThousandDollarsASquareFoot
 from tests.gunicorn_process import ROOT, GunicornProcess, gunicorn
 
 ROUTES: Final[dict[str, Scope | None]] = {
@@ -190,6 +192,41 @@ def test_the_first_of_both_headers_counts_even_if_it_is_wrong(published: Artifac
     assert with_keys(published, keys).post("/predict", json=HOUSE, headers=headers).status_code == 401
 
 
+@pytest.mark.parametrize("empty", ["", " ", "\t ", ",", ", ,"])
+def test_an_empty_header_is_no_key_and_does_not_hide_the_other(published: Artifact, keys: KeyStore, empty: str) -> None:
+    _, text = keys.create("a client", ["predict"], None)
+    client = with_keys(published, keys)
+
+    def ask(**headers: str) -> tuple[int, str | None]:
+        named = {name.replace("_", "-"): value for name, value in headers.items()}
+        found = client.post("/predict", json=HOUSE, headers=named)
+        return found.status_code, found.headers.get("WWW-Authenticate")
+
+    assert ask(X_API_Key=empty, Authorization=f"Bearer {text}") == (200, None)
+    assert ask(X_API_Key=text, Authorization=empty) == (200, None)
+    assert ask(X_API_Key=empty) == (401, REALM)
+    assert ask(Authorization=empty) == (401, REALM)
+    assert ask(X_API_Key=empty, Authorization=f"Bearer {empty}") == (401, REALM)
+    assert ask(X_API_Key=empty, Authorization="Bearer wrong") == (401, INVALID)
+
+
+@pytest.mark.parametrize(
+    ("header", "key"),
+    [
+        ("a", "a"),
+        ("a, ", "a"),  # twice, once empty: the server joins them
+        (", a", "a"),
+        ("a, b", "a, b"),  # two keys, which are no key of ours
+        ("a, a", "a, a"),
+        ("\xa0", "\xa0"),
+    ],
+)
+def test_a_header_that_comes_twice_is_one_key_only_if_the_other_is_empty(header: str, key: str) -> None:
+    assert presented_in({"HTTP_X_API_KEY": header}) == key
+    assert presented_in({"HTTP_AUTHORIZATION": f"Bearer {header}"}) == key
+    assert presented_in({"HTTP_AUTHORIZATION": f", Bearer {header}"}) == key
+
+
 @pytest.mark.parametrize(("lifetime", "status"), [(timedelta(0), 401), (timedelta(microseconds=1), 200)])
 def test_a_key_ends_at_its_time(published: Artifact, tmp_path: Path, lifetime: timedelta, status: int) -> None:
     keys = KeyStore(tmp_path / "artifacts", clock=lambda: datetime.fromtimestamp(NOW / 1e9, UTC))
@@ -241,5 +278,100 @@ def test_the_document_says_that_a_key_is_wanted_only_where_one_is(published: Art
         scope, limited = ACCESS[path]
         assert operation.get("security", []) == ([{"key": [scope]}, {"bearer": [scope]}] if scope else [])
         assert ({"401", "403"} <= set(operation["responses"])) == (scope is not None)
-        assert ("429" in operation["responses"]) == limited
+        assert ("429" in operation["responses"]) == (limited or scope is not None)
     assert set(document["components"]["securitySchemes"]) == {"key", "bearer"}
+
+
+# --- What is refused is limited by address
+
+
+class Asking:
+    """A service with keys and a limit of three an hour, asked from addresses of a test's choice."""
+
+    def __init__(self, published: Artifact, store: KeyStore) -> None:
+        settings = DEFAULTS.model_copy(update={"rate_limit": "3/hour", "require_keys": True})
+        self._client = fake_app(published.manifest, settings=settings, keys=Keys(store)).test_client()
+
+    def __call__(self, key: str | None, route: str = "POST /predict", address: str = "203.0.113.9") -> int:
+        method, _, path = route.partition(" ")
+        headers = {} if key is None else {"X-API-Key": key}
+        overrides = {"REMOTE_ADDR": address}
+        return self._client.open(
+            path, method=method, json=HOUSE, headers=headers, environ_overrides=overrides
+        ).status_code
+
+
+@pytest.fixture
+def asking(published: Artifact, keys: KeyStore) -> Asking:
+    return Asking(published, keys)
+
+
+@pytest.mark.parametrize("kind", ["none", "malformed", "unknown", "another's secret", "expired", "revoked"])
+def test_wrong_keys_are_limited_by_address_and_a_good_key_beside_them_is_not(
+    asking: Asking, keys: KeyStore, kind: str
+) -> None:
+    then = KeyStore(keys.root, clock=lambda: datetime.fromtimestamp(NOW / 1e9, UTC))
+    (wrong,) = (found.text for found in wrong_keys(then) if found.name == kind)
+    _, good = keys.create("a neighbor", ["predict"], None)
+
+    assert [asking(wrong) for _ in range(5)] == [401, 401, 401, 429, 429]
+    assert asking(wrong, "GET /metrics") == 429
+    assert asking(wrong, address="203.0.113.10") == 401
+    assert [asking(good) for _ in range(4)] == [200, 200, 200, 429]
+    assert asking(None, "GET /health") == 200
+
+
+@pytest.mark.parametrize(
+    ("route", "status"), [("POST /predict", 403), ("GET /models", 403), ("GET /nowhere", 404), ("PUT /", 404)]
+)
+def test_what_a_good_key_is_refused_is_limited_by_address_and_never_costs_what_it_may(
+    asking: Asking, keys: KeyStore, route: str, status: int
+) -> None:
+    _, metrics = keys.create("who watches", ["metrics"], None)
+    _, good = keys.create("a neighbor", ["predict"], None)
+
+    assert [asking(metrics, route) for _ in range(4)] == [status] * 3 + [429]
+    assert [asking(good) for _ in range(4)] == [200, 200, 200, 429]
+    assert {asking(metrics, "GET /metrics") for _ in range(5)} == {200}
+
+
+def test_without_keys_what_is_nowhere_and_what_takes_no_such_method_is_limited_too(published: Artifact) -> None:
+    settings = DEFAULTS.model_copy(update={"rate_limit": "3/hour"})
+    for path, status in (("/nowhere", 404), ("/predict", 405), ("/docs/static/nothing", 404)):
+        client = fake_app(published.manifest, settings=settings).test_client()
+        assert [client.get(path).status_code for _ in range(4)] == [status] * 3 + [429]
+
+
+def test_addresses_of_one_ipv6_network_are_one_client(asking: Asking) -> None:
+    assert [asking(None, address=f"2001:db8::{number}") for number in range(1, 6)] == [401, 401, 401, 429, 429]
+    assert asking(None, address="2001:db8:0:1::1") == 401
+    assert [asking(None, address=f"::ffff:203.0.113.{number}") for number in range(1, 6)] == [401] * 5
+
+
+@pytest.mark.parametrize("hours", [-1, 1])
+def test_a_wall_clock_that_is_set_changes_no_limit_and_no_cached_answer(published: Artifact, hours: int) -> None:
+    now = NOW
+    settings = DEFAULTS.model_copy(update={"rate_limit": "3/minute"})
+    models = Always(fake_model(published.manifest, ThousandDollarsASquareFoot()))
+    client = create_app(settings, resources(models), lambda: now).test_client()
+    asked = [client.post("/predict", json=HOUSE) for _ in range(2)]
+    now += hours * 3_600_000_000_000
+    asked += [client.post("/predict", json=HOUSE) for _ in range(2)]
+
+    assert [found.status_code for found in asked] == [200, 200, 200, 429]
+    assert [found.headers.get("X-Cache") for found in asked] == ["miss", "hit", "hit", None]
+    assert 50 < int(asked[-1].headers["Retry-After"]) <= 60
+
+
+def test_a_key_expires_at_a_time_of_the_wall_clock(published: Artifact, tmp_path: Path) -> None:
+    now = NOW
+    store = KeyStore(tmp_path / "artifacts", clock=lambda: datetime.fromtimestamp(NOW / 1e9, UTC))
+    _, text = store.create("a client", ["predict"], timedelta(minutes=30))
+    models = Always(fake_model(published.manifest, ThousandDollarsASquareFoot()))
+    client = create_app(DEFAULTS, resources(models, keys=Keys(store)), lambda: now).test_client()
+
+    statuses = []
+    for hours in (0, 1, -1, -1):
+        now += hours * 3_600_000_000_000
+        statuses.append(client.post("/predict", json=HOUSE, headers={"X-API-Key": text}).status_code)
+    assert statuses == [200, 401, 200, 200]

@@ -59,6 +59,24 @@ def test_another_worker_class_is_one_setting_away(configure: Configure) -> None:
 
 
 @pytest.mark.parametrize(
+    ("trusted", "networks", "is_believed"),
+    [
+        ("", "", False),
+        ("unix", "", True),
+        ("unix, 10.0.0.2", "10.0.0.2/32", True),
+        ("10.0.0.0/8, fd00::1", "10.0.0.0/8,fd00::1/128", True),
+    ],
+)
+def test_gunicorn_believes_the_same_proxies(
+    configure: Configure, trusted: str, networks: str, *, is_believed: bool
+) -> None:
+    found = configure({"APPRAISER_TRUSTED_PROXIES": trusted})
+
+    assert found["forwarded_allow_ips"] == networks
+    assert bool(found["secure_scheme_headers"]) == is_believed
+
+
+@pytest.mark.parametrize(
     ("quota", "cpus"),
     [
         ("max 100000", CPUS),

@@ -1,21 +1,16 @@
-"""The limit of a client: a moving window, and what happens when its storage does not answer."""
+"""The limit of a client: who is counted as whom, and what happens when nobody can say what it has used up."""
 
-import logging
-import threading
 from collections import Counter
 from collections.abc import Callable
 
 import pytest
-from limits import parse
-from limits.errors import StorageError
-from limits.storage import MemoryStorage
 
 from pricing.store import Artifact
 from service.errors import LimitUnknownError, TooManyRequestsError
-from service.limiter import STRIKES, Breaker, Limiter
-from service.settings import OnFailure
+from service.limiter import Limiter, Rate
+from service.memory_window import MemoryWindow
+from service.settings import IN_MEMORY, OnFailure
 from tests.fake_service import DEFAULTS, HOUSE, fake_app
-from tests.waiting import wait_until
 
 
 class Counted:
@@ -28,42 +23,32 @@ class Counted:
         self.decisions[decision] += 1
 
 
-class Storage(MemoryStorage):
-    """A storage that answers, or not, as a test says."""
+class Answers:
+    """A window that answers what a test says."""
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.answers = True
-        self.asked = 0
+    def __init__(self, seconds: float | None) -> None:
+        self.seconds = seconds
 
-    def acquire_entry(self, key: str, limit: int, expiry: int, amount: int = 1) -> bool:
-        self.asked += 1
-        if not self.answers:
-            raise StorageError(ConnectionError("nobody there"))
-        return super().acquire_entry(key, limit, expiry, amount)
-
-    def check(self) -> bool:
-        return self.answers
+    def hit(self, client: str) -> float | None:
+        assert client
+        return self.seconds
 
 
-@pytest.fixture
-def storage() -> Storage:
-    return Storage()
+def limiter(seconds: float | None, on_failure: OnFailure = "open") -> tuple[Limiter, Counted]:
+    counted, window = Counted(), Answers(seconds)
+    return Limiter(Rate(3, 3_600), window, window, on_failure, counted), counted
 
 
-def limiter(storage: Storage, on_failure: OnFailure = "open", limit: str = "3/hour") -> tuple[Limiter, Counted]:
+def test_a_client_has_as_many_requests_as_the_limit_says_and_others_have_their_own() -> None:
     counted = Counted()
-    return Limiter(parse(limit), storage, on_failure, counted), counted
-
-
-def test_a_client_has_as_many_requests_as_the_limit_says_and_others_have_their_own(storage: Storage) -> None:
-    limited, counted = limiter(storage)
+    limited = Limiter.of("3/hour", IN_MEMORY, "open", counted)
     for _ in range(3):
-        limited.admit("a")
+        limited.admit_address("a")
 
     with pytest.raises(TooManyRequestsError, match=r"^Too many requests: at most 3 in 3,600 s are answered") as caught:
-        limited.admit("a")
-    limited.admit("b")
+        limited.admit_address("a")
+    limited.admit_address("b")
+    limited.admit_key("a")
 
     ((name, seconds),) = caught.value.headers
     assert name == "Retry-After"
@@ -71,90 +56,51 @@ def test_a_client_has_as_many_requests_as_the_limit_says_and_others_have_their_o
     assert counted.decisions == {}
 
 
-def test_a_failure_is_decided_by_the_setting_and_counted(storage: Storage) -> None:
-    storage.answers = False
-    opened, counts_of_opened = limiter(storage, "open")
-    closed, counts_of_closed = limiter(storage, "closed")
+@pytest.mark.parametrize(("seconds", "told"), [(0.001, "1"), (1.0, "1"), (1.001, "2"), (3_600.0, "3600")])
+def test_a_client_is_told_whole_seconds_that_are_enough(seconds: float, told: str) -> None:
+    limited, _ = limiter(seconds)
 
-    opened.admit("a")
+    with pytest.raises(TooManyRequestsError) as caught:
+        limited.admit_key("a")
+
+    assert caught.value.headers == (("Retry-After", told),)
+
+
+def test_what_is_not_known_is_decided_by_the_setting_and_counted() -> None:
+    opened, counts_of_opened = limiter(None, "open")
+    closed, counts_of_closed = limiter(None, "closed")
+
+    opened.admit_address("a")
     with pytest.raises(LimitUnknownError):
-        closed.admit("a")
+        closed.admit_address("a")
 
     assert (counts_of_opened.decisions, counts_of_closed.decisions) == ({"open": 1}, {"closed": 1})
 
 
-def test_after_a_few_failures_in_a_row_nobody_is_asked_until_the_storage_answers_again(
-    storage: Storage, caplog: pytest.LogCaptureFixture
-) -> None:
-    storage.answers = False
-    limited, counted = limiter(storage)
-    for _ in range(100):
-        limited.admit("a")
-    assert (storage.asked, counted.decisions) == (STRIKES, {"open": 100})
-
-    storage.answers = True
-    wait_until(lambda: limited._breaker.is_closed)
+def test_many_addresses_do_not_make_a_key_forgotten() -> None:
+    keys, addresses = (MemoryWindow(3, 3_600, most_clients=10) for _ in range(2))
+    limited = Limiter(Rate(3, 3_600), keys, addresses, "open", Counted())
     for _ in range(3):
-        limited.admit("a")
+        limited.admit_key("a")
+    for number in range(1_000):
+        limited.admit_address(f"{number}")
+
     with pytest.raises(TooManyRequestsError):
-        limited.admit("a")
-
-    assert [(record.levelno, record.getMessage()) for record in caplog.records] == [
-        (logging.ERROR, "the limits' storage does not answer in time; it is asked again when it does"),
-        (logging.WARNING, "the limits' storage answers again"),
-    ]
+        limited.admit_key("a")
 
 
-def test_failures_that_are_not_in_a_row_are_forgiven(storage: Storage) -> None:
-    limited, _ = limiter(storage, limit="1000/hour")
-    for number in range(20):
-        storage.answers = number % STRIKES == 0
-        limited.admit("a")
-
-    assert storage.asked == 20
+@pytest.mark.parametrize(
+    ("text", "rate"), [("1/second", (1, 1)), ("20/minute", (20, 60)), ("3/hour", (3, 3_600)), ("4/day", (4, 86_400))]
+)
+def test_a_limit_is_read_as_it_is_written(text: str, rate: tuple[int, int]) -> None:
+    assert Rate.of(text) == rate
 
 
-def test_late_answers_count_like_none(storage: Storage) -> None:
-    late = Late(storage)
-    limited, counted = limiter(late)
-    for _ in range(STRIKES):
-        limited.admit("a")
-
-    assert (late.asked, counted.decisions) == (STRIKES, {})  # they were answers all the same
-    limited.admit("a")
-    assert (late.asked, counted.decisions) == (STRIKES, {"open": 1})
-    late.is_over.set()
-
-
-class Late(Storage):
-    """A storage that takes its time, and does not come back before it is told to."""
-
-    def __init__(self, _: Storage) -> None:
-        super().__init__()
-        self.is_over = threading.Event()
-
-    def acquire_entry(self, key: str, limit: int, expiry: int, amount: int = 1) -> bool:
-        self.is_over.wait(0.011)
-        return super().acquire_entry(key, limit, expiry, amount)
-
-    def check(self) -> bool:
-        return self.is_over.wait(30)
-
-
-def test_a_breaker_looks_once_at_a_time() -> None:
-    looks, release = [], threading.Event()
-
-    def answers() -> bool:
-        looks.append(threading.current_thread())
-        return release.wait(30)
-
-    breaker = Breaker(answers)
-    for _ in range(10 * STRIKES):
-        breaker.bad()
-    release.set()
-    wait_until(lambda: breaker.is_closed)
-
-    assert len(looks) == 1
+def test_what_is_not_a_limit_is_told_what_one_is() -> None:
+    with pytest.raises(
+        ValueError, match=r"^the rate limit '3/week' is not valid; it is written as 100/second, /minute"
+    ):
+        Rate.of("3/week")
 
 
 class TestTheService:

@@ -36,6 +36,9 @@ READ: Final = [
     ("APPRAISER_RATE_LIMIT_STORAGE", "redis+unix:///run/redis.sock", "redis+unix:///run/redis.sock"),
     ("APPRAISER_RATE_LIMIT_ON_FAILURE", "closed", "closed"),
     ("APPRAISER_TRUSTED_PROXIES", "10.0.0.2", (ip_network("10.0.0.2/32"),)),
+    ("APPRAISER_TRUSTED_PROXIES", "unix", ("unix",)),
+    ("APPRAISER_TRUSTED_PROXIES", "unix, 10.0.0.2", ("unix", ip_network("10.0.0.2/32"))),
+    ("APPRAISER_RATE_LIMIT_IPV6_PREFIX", "56", 56),
     ("APPRAISER_TRUSTED_PROXIES", "10.0.0.0/8, fd00::1", (ip_network("10.0.0.0/8"), ip_network("fd00::1/128"))),
 ]
 REFUSED: Final = [
@@ -59,6 +62,9 @@ REFUSED: Final = [
     ("APPRAISER_BODY_SECONDS", "-1", "Input should be greater than 0"),
     ("APPRAISER_WRITE_SECONDS", "nan", "Input should be a finite number"),
     ("APPRAISER_WRITE_SECONDS", "inf", "Input should be a finite number"),
+    ("APPRAISER_RATE_LIMIT_IPV6_PREFIX", "0", "Input should be greater than or equal to 1"),
+    ("APPRAISER_RATE_LIMIT_IPV6_PREFIX", "129", "Input should be less than or equal to 128"),
+    ("APPRAISER_TRUSTED_PROXIES", "unix:/run/x", "value is not a valid IPv4 or IPv6 network"),
     ("APPRAISER_TRUSTED_PROXIES", "*", "value is not a valid IPv4 or IPv6 network"),
     ("APPRAISER_TRUSTED_PROXIES", "10.0.0.2/8", "value is not a valid IPv4 or IPv6 network"),
     ("APPRAISER_WRITE_SECONDS", "soon", "Input should be a valid number, unable to parse string as a number"),
