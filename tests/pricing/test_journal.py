@@ -43,10 +43,13 @@ def write(root: Path, *names: str, slot: int = 0, segment_bytes: int = LARGE) ->
 
 def let_go(journal: Journal) -> None:
     """What the end of its process does."""
-    for handle in (*journal._left, journal._handle):
-        if handle is not None:
-            os.close(handle)
-    journal._handle = None
+    for segment in (*journal._left, journal._segment):
+        if segment is not None:
+            os.close(segment.handle)
+    journal._segment = None
+    if journal._folder._lock is not None:
+        os.close(journal._folder._lock)
+        journal._folder._lock = None
 
 
 def names(root: Path) -> list[tuple[str, int]]:
