@@ -56,8 +56,9 @@ def is_steady(root: Path, now: float, *, jumped: bool) -> bool:
         last = since = now
         jumped = True
     if not last - BACK_SECONDS <= now <= last + FORWARD_SECONDS:
-        logger.error(
-            "the clock is %s %s the last time that the journal in %s has seen; nothing is removed for a day",
+        logger.warning(
+            "the clock is %s %s what the journal in %s has seen last: the service was off, or the clock is wrong; "
+            "nothing is removed for a day",
             timedelta(seconds=round(abs(now - last))),
             "ahead of" if now > last else "behind",
             root,
