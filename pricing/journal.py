@@ -217,6 +217,15 @@ class Journal:
             self._thread.join()
         self._sync()
 
+    def close(self) -> None:
+        """Let another process write under this name, as the end of this one does."""
+        with self._lock:
+            for segment in (*self._left, self._segment):
+                if segment is not None:
+                    os.close(segment.handle)
+            self._left, self._segment = [], None
+            self._folder.release()
+
     def append(self, context: Context, entries: Collection[Entry]) -> bool:
         """Write a record for each entry, in one piece; returns whether they are there: all of them, or none.
 

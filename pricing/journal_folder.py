@@ -62,8 +62,7 @@ class JournalFolder:
         if self._lock is not None:
             if is_at(self.root / WRITERS / was, self._lock):
                 return False
-            os.close(self._lock)  # of a folder that is gone
-            self._lock = None
+            self.release()  # of a folder that is gone
         while (lock := self._hold()) is None:
             self.slot += 1
         self._lock = lock
@@ -74,6 +73,12 @@ class JournalFolder:
                 *(was, self.root, self.writer),
             )
         return self.writer != was and not is_first
+
+    def release(self) -> None:
+        """Let the name go."""
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
 
     def _hold(self) -> int | None:
         path = self.root / WRITERS / self.writer

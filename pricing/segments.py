@@ -30,6 +30,7 @@ TIME_FORMAT: Final = "%Y%m%dT%H%M%S.%fZ"
 WRITERS: Final = ".writers"
 BLOCK: Final = 1 << 20  # bytes read at once
 LONGEST: Final = 1 << 16  # bytes of a line that may be a record; one has 600, and a client's part of it is bounded
+MOST_REFUSED: Final = 10_000  # lines that look like records and are none: no crash leaves so many, so they stay
 RECORD: Final = re.compile(rb'\n\{"prediction_id":"[^"\n]*","sequence":\d+,[^\n]*\}(?=\n)')
 LEVEL: Final = 1  # of zstd: for such lines it takes 0.6 of the default's time, and leaves a tenth less
 DAY_SECONDS: Final = 86_400.0
@@ -100,18 +101,21 @@ def mend(handle: int) -> tuple[int, bytes]:
 def _last_record(handle: int, size: int) -> tuple[int, bytes]:
     """Where the last whole record ends, and its line; 0 and nothing if there is none.
 
-    What a tail holds is not known, so the time must not depend on it: every byte is read once, but for the overlap, and
-    a regular expression decides what is worth parsing.
+    A worker waits for this when it starts, so the time must not depend on what a tail holds: every byte is read once,
+    but for the overlap, and a regular expression decides what is parsed.
     """
-    begin = size
+    begin, refused, newest = size, 0, 0
     while begin > 0:
         end, begin = begin, max(0, begin - BLOCK)
         block = os.pread(handle, end - begin + LONGEST, begin)
         data, shift = (b"\n" + block, begin - 1) if begin == 0 else (block, begin)
         for match in reversed(list(RECORD.finditer(data))):
-            line = match[0][1:] + b"\n"
+            line, behind = match[0][1:] + b"\n", shift + match.end() + 1
             if _is_whole(line):
-                return shift + match.end() + 1, line
+                return behind, line
+            refused, newest = refused + 1, newest or behind
+            if refused == MOST_REFUSED:
+                return newest, b""
     return 0, b""
 
 

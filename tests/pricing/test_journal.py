@@ -15,7 +15,16 @@ import pytest
 from pricing.errors import DamagedJournalError, UnknownPredictionError
 from pricing.ids import Ids, moment
 from pricing.journal import Context, Entry, Journal, Record, Source, find, named_versions, read
-from pricing.segments import BLOCK, DAY_SECONDS, LONGEST, ORPHANED_SECONDS, hold, retire, segments
+from pricing.segments import (
+    BLOCK,
+    DAY_SECONDS,
+    LONGEST,
+    MOST_REFUSED,
+    ORPHANED_SECONDS,
+    hold,
+    retire,
+    segments,
+)
 from tests.waiting import wait_until
 
 ROOT: Final = Path(__file__).parents[2]
@@ -43,13 +52,7 @@ def write(root: Path, *names: str, slot: int = 0, segment_bytes: int = LARGE) ->
 
 def let_go(journal: Journal) -> None:
     """What the end of its process does."""
-    for segment in (*journal._left, journal._segment):
-        if segment is not None:
-            os.close(segment.handle)
-    journal._segment = None
-    if journal._folder._lock is not None:
-        os.close(journal._folder._lock)
-        journal._folder._lock = None
+    journal.close()
 
 
 def names(root: Path) -> list[tuple[str, int]]:
@@ -112,8 +115,6 @@ def test_a_torn_tail_is_mended_wherever_it_was_cut(tmp_path: Path, garbage: byte
         b"}\n",
         b'{"sequence":1}\n',
         b'{"prediction_id":"a","sequence":1,\n',
-        b'{"prediction_id":"a","sequence":1,}\n',
-        b'{"prediction_id":"a","sequence":1,"sequence":"x"}\n',
     ],
 )
 @pytest.mark.parametrize("size", [BLOCK - 1, BLOCK, 2 * BLOCK + LONGEST])
@@ -126,6 +127,27 @@ def test_a_tail_of_any_length_is_cut_off_whatever_it_holds(tmp_path: Path, line:
     write(tmp_path, "c")
 
     assert names(tmp_path) == [("a", 1), ("b", 2), ("c", 3)]
+
+
+@pytest.mark.parametrize(
+    "line", [b'{"prediction_id":"","sequence":1,}\n', b'{"prediction_id":"","sequence":1,"sequence":"x"}\n']
+)
+def test_lines_that_look_like_records_are_cut_off_unless_there_are_more_than_a_crash_leaves(
+    tmp_path: Path, line: bytes
+) -> None:
+    write(tmp_path, "a", "b")
+    (segment,) = segments(tmp_path)
+    whole = segment.path.read_bytes()
+    segment.path.write_bytes(whole + line * 1_000 + line[:5])
+    write(tmp_path, "c")
+    assert names(tmp_path) == [("a", 1), ("b", 2), ("c", 3)]
+
+    segment.path.write_bytes(whole + line * MOST_REFUSED + line[:5])
+    write(tmp_path, "c")
+
+    with pytest.raises(DamagedJournalError, match="a line of the journal is no record"):
+        names(tmp_path)
+    assert Record.parse(segment.path.read_bytes().splitlines()[-1]).prediction_id == "c"
 
 
 @pytest.mark.parametrize("shift", [-700, -600, -300, -2, -1, 0, 1, 2])
