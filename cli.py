@@ -256,17 +256,20 @@ def split(place: Place, weights: Mapping[str, int]) -> None:
 @click.argument("prediction_id")
 @click.pass_obj
 def replay(place: Place, prediction_id: str) -> None:
-    """Price a recorded house again with the version that did, and say whether it is the same to the last bit."""
+    """Price a recorded house again with its version. Price and bounds may differ by 2 ulp, as exp does."""
     from pricing.journal import find
     from pricing.predictor import load
-    from pricing.replay import differences
+    from pricing.replay import replayed
 
     record = find(place.journal, prediction_id)
-    found = differences(record, load(place.store.read(record.model_version, record.sha256)))
-    if found:
-        raise click.ClickException("\n".join([f"{record.model_version} answers otherwise than it did", *found]))
+    found = replayed(record, load(place.store.read(record.model_version, record.sha256)))
+    if found.differences:
+        raise click.ClickException(
+            "\n".join([f"{record.model_version} answers otherwise than it did", *found.differences])
+        )
+    extent = f"within {found.ulps:.0f} ulp, since exp differs between processors" if found.ulps else "to the last bit"
     told = f"{record.predicted_price!r} dollars, {record.lower!r} to {record.upper!r} at {record.confidence_level:.0%}"
-    click.echo(f"{record.model_version} answers as at {record.predicted_at:%Y-%m-%d %H:%M:%S} UTC, to the last bit:")
+    click.echo(f"{record.model_version} answers as at {record.predicted_at:%Y-%m-%d %H:%M:%S} UTC, {extent}:")
     click.echo(f"{told}, for {' '.join(f'{name}={value:g}' for name, value in record.house.items())}")
 
 

@@ -9,7 +9,6 @@ import logging
 import os
 import threading
 import time
-from collections import deque
 from collections.abc import Collection, Iterable, Iterator
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
@@ -19,15 +18,21 @@ from typing import Final, Literal, NamedTuple, Self, TypeAlias
 import orjson
 from pydantic import AwareDatetime, BaseModel, ConfigDict, FiniteFloat, ValidationError
 
+from pricing.clock import Clock, ClockWatch, boot_time, is_steady
 from pricing.errors import DamagedJournalError, UnknownPredictionError
 from pricing.ids import moment
+from pricing.journal_folder import JournalFolder
 from pricing.manifest import Sha256, Version
 from pricing.memory import give_back
+from pricing.open_segment import OpenSegment
 from pricing.segments import (
+    DAY_SECONDS,
     PLAIN,
     VERSIONS,
     Segment,
     hold,
+    last_line,
+    line_with,
     lines,
     mend,
     path_of,
@@ -126,17 +131,38 @@ def find(root: Path, prediction_id: str) -> Record:
         msg = f"{prediction_id!r} is not a prediction_id; they look like 019ab1f0-3c5e-7d2a-8f31-0242ac120002"
         raise UnknownPredictionError(msg)
     needle = f'"prediction_id":"{prediction_id}"'.encode()
+    damage: DamagedJournalError | None = None
+    for segment in _in_order(root, made):
+        try:
+            line = line_with(segment.path, needle)
+        except FileNotFoundError:  # too old, and removed since the list was made
+            continue
+        except DamagedJournalError as error:  # another segment may have it
+            damage = error
+            continue
+        if line is not None:
+            return Record.parse(line)
+    if damage is not None:
+        raise damage
+    msg = f"there is no prediction {prediction_id} in {root}, which would have been made at {made:%Y-%m-%d %H:%M} UTC"
+    raise UnknownPredictionError(msg)
+
+
+def _in_order(root: Path, made: datetime) -> list[Segment]:
+    """All segments, those first that were written when a prediction was made.
+
+    The names are a hint only: a clock that was set back or forward is in the names, and in the ids.
+    """
+    likely: list[Segment] = []
+    others: list[Segment] = []
     later = datetime.max.replace(tzinfo=UTC)
     ends: dict[str, datetime] = {}  # of each writer: where the segment after this one begins
     for segment in reversed(segments(root)):
         end = ends.get(segment.writer, later)
         ends[segment.writer] = segment.begun
-        if segment.begun - CLOCKS_DIFFER <= made and made - CLOCKS_DIFFER <= end:
-            for line in lines(segment.path):
-                if needle in line:
-                    return Record.parse(line)
-    msg = f"there is no prediction {prediction_id} in {root}, which would have been made at {made:%Y-%m-%d %H:%M} UTC"
-    raise UnknownPredictionError(msg)
+        is_likely = segment.begun - CLOCKS_DIFFER <= made and made - CLOCKS_DIFFER <= end
+        (likely if is_likely else others).append(segment)
+    return likely + others
 
 
 def named_versions(root: Path) -> set[str]:
@@ -147,36 +173,41 @@ def named_versions(root: Path) -> set[str]:
 class Journal:
     """The half that writes: one object for each process that has a slot, and one segment at a time."""
 
-    def __init__(self, root: Path, instance: str, slot: int, segment_bytes: int, keep_days: int) -> None:
+    def __init__(  # noqa: PLR0913, PLR0917 -- settings, and two clocks for tests
+        self,
+        root: Path,
+        instance: str,
+        slot: int,
+        segment_bytes: int,
+        keep_days: int,
+        wall: Clock = time.time,
+        monotonic: Clock = boot_time,
+    ) -> None:
         self.root = root
-        self._owner = {"instance": instance, "slot": slot}
+        self._folder = JournalFolder(root, instance, slot)
         self._ends: dict[Source, bytes] = {}
-        self._writer = f"{instance}-{slot}"
         self._segment_bytes = segment_bytes
-        self._keep_seconds = keep_days * 86_400.0
+        self._keep_seconds = keep_days * DAY_SECONDS
+        self._wall = wall
+        self._monotonic = monotonic
+        self._watch = ClockWatch(wall, monotonic)
+        self._has_jumped = False
         self._lock = threading.Lock()
-        self._handle: int | None = None
+        self._segment: OpenSegment | None = None
         self._begun = datetime.fromtimestamp(0, UTC)
-        self._until = 0.0  # the end of its day, as Unix time
-        self._end = 0  # of its last whole record
-        self._is_torn = False  # whether something lies behind that
-        self._named: set[str] = set()  # versions of its records
+        self._from = self._until = 0.0  # the day on which it was opened, as Unix time
         self._sequence = 0
         self._is_failing = False
         self._dropped = 0  # since the first failure in a row
         self._is_unsynced = False
-        self._left: list[int] = []  # segments that this writer has ended, still open
+        self._left: list[OpenSegment] = []  # segments that this writer has ended, still open
         self._retired_at = -RETIRE_SECONDS
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._keep_on, name="journal", daemon=True)
 
     def start(self) -> None:
         """Go on where this writer has ended, and keep its files from now on. Never raises, as `append`."""
-        with self._lock:
-            try:
-                self._ready(None)
-            except OSError as error:
-                self._drop(0, error)
+        self._look()
         self._thread.start()
 
     def stop(self) -> None:
@@ -186,6 +217,15 @@ class Journal:
             self._thread.join()
         self._sync()
 
+    def close(self) -> None:
+        """Let another process write under this name, as the end of this one does."""
+        with self._lock:
+            for segment in (*self._left, self._segment):
+                if segment is not None:
+                    os.close(segment.handle)
+            self._left, self._segment = [], None
+            self._folder.release()
+
     def append(self, context: Context, entries: Collection[Entry]) -> bool:
         """Write a record for each entry, in one piece; returns whether they are there: all of them, or none.
 
@@ -194,8 +234,8 @@ class Journal:
         """
         with self._lock:
             try:
-                handle = self._ready(context.source.model_version)
-                self._write(handle, self._lines(context, entries))
+                segment = self._ready(context.source.model_version)
+                segment.write(self._lines(context, entries))
             except OSError as error:
                 self._drop(len(entries), error)
                 return False
@@ -204,6 +244,7 @@ class Journal:
             if self._is_failing:
                 logger.warning("the journal records again; it has dropped %d predictions", self._dropped)
                 self._is_failing, self._dropped = False, 0
+            self._is_unsynced = True
             return True
 
     def _lines(self, context: Context, entries: Iterable[Entry]) -> bytes:
@@ -212,7 +253,8 @@ class Journal:
         What is an entry's own are numbers and an id of ours, so those three bytes are nowhere else.
         """
         source, predicted_at, request_id, key_id = context
-        own = [
+        shared = {"predicted_at": predicted_at, "request_id": request_id, "key_id": key_id}
+        own: list[dict[str, object]] = [
             {
                 "prediction_id": prediction_id,
                 "sequence": sequence,
@@ -223,8 +265,11 @@ class Journal:
             }
             for sequence, (prediction_id, house, price, lower, upper) in enumerate(entries, self._sequence + 1)
         ]
-        shared = orjson.dumps({"predicted_at": predicted_at, "request_id": request_id, "key_id": key_id})
-        end = b"," + shared[1:-1] + (self._ends.get(source) or self._end_of(source))
+        end = self._ends.get(source) or self._end_of(source)
+        if len(own) == 1:
+            own[0] |= shared
+            return orjson.dumps(own[0])[:-1] + end
+        end = b"," + orjson.dumps(shared)[1:-1] + end
         # `replace` would look for them twice
         return (end + b"{").join(orjson.dumps(own)[1:-2].split(b"},{")) + end
 
@@ -232,20 +277,9 @@ class Journal:
         """The rest of a line, which is the same for many."""
         if len(self._ends) >= MOST_ENDS:
             self._ends.clear()
-        end = self._ends[source] = b"," + orjson.dumps(source._asdict() | self._owner)[1:] + b"\n"
+        owner = {"instance": self._folder.instance, "slot": self._folder.slot}
+        end = self._ends[source] = b"," + orjson.dumps(source._asdict() | owner)[1:] + b"\n"
         return end
-
-    def _write(self, handle: int, data: bytes) -> None:
-        """Write at the end of the whole records, all of it or, when that fails, nothing. Raises OSError."""
-        if self._is_torn:
-            os.ftruncate(handle, self._end)
-        self._is_torn = True
-        written = 0
-        while written < len(data):  # a disk that gets full takes a part
-            written += os.pwrite(handle, data[written:], self._end + written)
-        self._is_torn = False
-        self._end += written
-        self._is_unsynced = True
 
     def _drop(self, count: int, error: OSError) -> None:
         if not self._is_failing:
@@ -254,113 +288,150 @@ class Journal:
             )
         self._is_failing = True
         self._dropped += count
-        if self._handle is not None and self._is_torn:
+        if self._segment is not None:
             with suppress(OSError):  # else before the next record
-                os.ftruncate(self._handle, self._end)
-                self._is_torn = False
+                self._segment.cut()
 
-    def _ready(self, version: str | None) -> int:
+    def _look(self) -> None:
+        """Find out beside the requests what an append would find out."""
+        with self._lock:
+            try:
+                now = self._wall()
+                if self._segment is None or not self._segment.is_in_place(now):
+                    self._open_again(now)
+                self._folder.keep_names(now)
+            except OSError as error:
+                self._drop(0, error)
+
+    def _ready(self, version: str) -> OpenSegment:
         """The segment to write to, whose folder knows that it will name this version. Raises OSError."""
-        now = time.time()
-        if self._handle is None:
-            self._handle = self._open(now)
-        elif self._end >= self._segment_bytes or now >= self._until:
+        now = self._wall()
+        segment = self._segment
+        if segment is None or not segment.is_in_place(now):
+            segment = self._open_again(now)
+        if segment.end >= self._segment_bytes or not self._from <= now < self._until:
             with suppress(OSError):  # else the old one is as good
-                self._replace(now)
-        if version is not None and version not in self._named:
-            (self.root / VERSIONS / version).touch()
-            self._named.add(version)
-        return self._handle
+                segment = self._replace(segment, now)
+        if version not in self._folder.named:
+            self._folder.name(version, now)
+        return segment
 
-    def _open(self, now: float) -> int:
+    def _open_again(self, now: float) -> OpenSegment:
+        """Go on in the folder that is there now. Raises OSError."""
+        if self._segment is not None:
+            logger.error("a segment of the journal in %s was removed while it was written", self.root)
+            self._left.append(self._segment)  # an open file would keep its volume from being unmounted
+            self._segment = None
+        self._segment = self._open(now)
+        return self._segment
+
+    def _open(self, now: float) -> OpenSegment:
         """Go on with the last segment of this writer, if it is of today and not full; else begin another."""
-        (self.root / VERSIONS).mkdir(parents=True, exist_ok=True)
-        own = segments(self.root, self._writer)
+        self._folder.make()
+        has_other_name = self._folder.claim()
+        self._ends.clear()
+        own = segments(self.root, self._folder.writer)
         self._begun = own[-1].begun if own else self._begun
-        handle, (end, last) = None, (0, b"")
+        self._folder.named.clear()
+        segment, last = self._last_of(own, now)
+        if segment is None:
+            segment = self._begin(now)
+        self._from, self._until = _day_of(now)
+        number = (sequence_of(last) if last else 0) + self._dropped
+        self._sequence = number if has_other_name else max(self._sequence, number)
+        return segment
+
+    def _last_of(self, own: list[Segment], now: float) -> tuple[OpenSegment | None, bytes]:
+        """The last segment, if it can be continued, and the last line of this writer. Raises OSError."""
+        handle, last = None, b""
         if own and own[-1].path.name.endswith(PLAIN):
-            handle = hold(own[-1].path, 0)
+            handle = hold(own[-1].path, os.O_APPEND)
         if handle is not None:
             end, last = mend(handle)
-        if handle is not None and (end >= self._segment_bytes or now >= _end_of_day(self._begun)):
+            # The name of a segment that was begun while the clock was ahead tells no day; its last change does.
+            written = min(own[-1].begun.timestamp(), os.fstat(handle).st_mtime)
+            if end < self._segment_bytes and _day_of(written) == _day_of(now):
+                return OpenSegment(own[-1].path, handle, end), last or _last_line(own[:-1])
             os.close(handle)
-            handle = None
-        if handle is None:
-            handle, end = self._begin(now), 0
-        self._end, self._until = end, _end_of_day(self._begun)
-        if last := last or _last_line(own):
-            self._sequence += sequence_of(last)
-        return handle
+        return None, last or _last_line(own)
 
-    def _replace(self, now: float) -> None:
-        handle = self._begin(now)
-        if self._handle is not None:
-            self._left.append(self._handle)
-        self._handle, self._end, self._is_torn, self._until = handle, 0, False, _end_of_day(self._begun)
+    def _replace(self, ended: OpenSegment, now: float) -> OpenSegment:
+        self._segment = self._begin(now)
+        self._left.append(ended)
+        self._from, self._until = _day_of(now)
+        ended.date(now)
+        return self._segment
 
-    def _begin(self, now: float) -> int:
+    def _begin(self, now: float) -> OpenSegment:
         begun = max(datetime.fromtimestamp(now, UTC), self._begun + timedelta(microseconds=1))
-        handle = hold(path_of(self.root, self._writer, begun), os.O_CREAT | os.O_EXCL)
+        path = path_of(self.root, self._folder.writer, begun)
+        handle = hold(path, os.O_CREAT | os.O_EXCL | os.O_APPEND)
         if handle is None:  # O_EXCL: who makes a file is the first to lock it
             raise BlockingIOError
         self._begun = begun
-        self._named.clear()
+        self._folder.named.clear()
         self._is_unsynced = True
-        return handle
+        return OpenSegment(path, handle, 0)
 
     def _keep_on(self) -> None:
         while not self._stopping.wait(SYNC_SECONDS):
+            self._look()
             self._sync()
             self._retire()
 
     def _sync(self) -> None:
         """Make what has been written durable, beside the requests."""
         with self._lock:
-            handle, left, is_unsynced = self._handle, self._left, self._is_unsynced
+            segment, left, is_unsynced = self._segment, self._left, self._is_unsynced
             self._left, self._is_unsynced = [], False
         try:
-            if is_unsynced and handle is not None:
-                os.fdatasync(handle)
+            if is_unsynced and segment is not None:
+                os.fdatasync(segment.handle)
                 sync_folder(self.root)
             for ended in left:
-                os.fdatasync(ended)
+                os.fdatasync(ended.handle)
         except OSError as error:
             logger.error("the journal in %s cannot be made durable: %s", self.root, _why(error))  # noqa: TRY400
         for ended in left:
-            os.close(ended)
+            os.close(ended.handle)
             self._retired_at = -RETIRE_SECONDS
-        if handle is not None and os.fstat(handle).st_nlink == 0:
-            self._begin_again()
-
-    def _begin_again(self) -> None:
-        """Somebody has removed the segment that is written to: what comes now shall be seen again."""
-        logger.error("a segment of the journal in %s was removed while it was written; another is begun", self.root)
-        with self._lock, suppress(OSError):  # else a second later
-            self._replace(time.time())
 
     def _retire(self) -> None:
         """Compress and remove what is due: after a rotation, and every hour."""
-        if time.monotonic() < self._retired_at + RETIRE_SECONDS:
+        now, jump = self._watch.look()
+        if jump:
+            logger.error(
+                "the clock has jumped by %s; nothing is removed from the journal in %s for a day",
+                timedelta(seconds=round(jump)),
+                self.root,
+            )
+            self._has_jumped, self._retired_at = True, -RETIRE_SECONDS
+        if self._monotonic() < self._retired_at + RETIRE_SECONDS:
             return
-        self._retired_at = time.monotonic()
+        self._retired_at = self._monotonic()
         try:
-            retire(self.root, self._writer, self._keep_seconds, time.time())
+            is_old = is_steady(self.root, now, jumped=self._has_jumped)
+            self._has_jumped = False
+            retire(self.root, self._folder.writer, self._keep_seconds if is_old else None, now)
             give_back()  # compression takes some megabytes, which the process would keep
         except OSError as error:
             logger.error("old segments of the journal in %s stay as they are: %s", self.root, _why(error))  # noqa: TRY400
 
 
-def _end_of_day(moment_of_it: datetime) -> float:
-    """The next midnight, UTC, as Unix time."""
-    return datetime.combine(moment_of_it.date() + timedelta(days=1), datetime.min.time(), UTC).timestamp()
+def _day_of(now: float) -> tuple[float, float]:
+    """Both ends of a day, UTC, as Unix time."""
+    begin = now // DAY_SECONDS * DAY_SECONDS
+    return begin, begin + DAY_SECONDS
 
 
 def _last_line(own: list[Segment]) -> bytes:
-    """The last line of the youngest segment that has one."""
+    """The last line of the youngest segment that has one. Raises OSError."""
     for segment in reversed(own):
-        found = deque(lines(segment.path), maxlen=1)
-        if found:
-            return found[0]
+        try:
+            if found := last_line(segment.path):
+                return found
+        except DamagedJournalError as error:
+            logger.error("%s; its last number is not known", error)  # noqa: TRY400 -- the sentence says it all
     return b""
 
 

@@ -15,7 +15,16 @@ import pytest
 from pricing.errors import DamagedJournalError, UnknownPredictionError
 from pricing.ids import Ids, moment
 from pricing.journal import Context, Entry, Journal, Record, Source, find, named_versions, read
-from pricing.segments import DAY_SECONDS, ORPHANED_SECONDS, hold, retire, segments
+from pricing.segments import (
+    BLOCK,
+    DAY_SECONDS,
+    LONGEST,
+    MOST_REFUSED,
+    ORPHANED_SECONDS,
+    hold,
+    retire,
+    segments,
+)
 from tests.waiting import wait_until
 
 ROOT: Final = Path(__file__).parents[2]
@@ -43,10 +52,7 @@ def write(root: Path, *names: str, slot: int = 0, segment_bytes: int = LARGE) ->
 
 def let_go(journal: Journal) -> None:
     """What the end of its process does."""
-    for handle in (*journal._left, journal._handle):
-        if handle is not None:
-            os.close(handle)
-    journal._handle = None
+    journal.close()
 
 
 def names(root: Path) -> list[tuple[str, int]]:
@@ -98,6 +104,62 @@ def test_a_torn_tail_is_mended_wherever_it_was_cut(tmp_path: Path, garbage: byte
 
         assert names(tmp_path) == [("a", 1), ("c", 2)]
         assert segment.path.read_bytes().endswith(b"}\n")  # nothing is left behind it
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"\0",
+        b"x",
+        b"x\n",
+        b"}\n",
+        b'{"sequence":1}\n',
+        b'{"prediction_id":"a","sequence":1,\n',
+    ],
+)
+@pytest.mark.parametrize("size", [BLOCK - 1, BLOCK, 2 * BLOCK + LONGEST])
+def test_a_tail_of_any_length_is_cut_off_whatever_it_holds(tmp_path: Path, line: bytes, size: int) -> None:
+    write(tmp_path, "a", "b")
+    (segment,) = segments(tmp_path)
+    whole = segment.path.read_bytes()
+    segment.path.write_bytes(whole + (line * size)[:size])
+
+    write(tmp_path, "c")
+
+    assert names(tmp_path) == [("a", 1), ("b", 2), ("c", 3)]
+
+
+@pytest.mark.parametrize(
+    "line", [b'{"prediction_id":"","sequence":1,}\n', b'{"prediction_id":"","sequence":1,"sequence":"x"}\n']
+)
+def test_lines_that_look_like_records_are_cut_off_unless_there_are_more_than_a_crash_leaves(
+    tmp_path: Path, line: bytes
+) -> None:
+    write(tmp_path, "a", "b")
+    (segment,) = segments(tmp_path)
+    whole = segment.path.read_bytes()
+    segment.path.write_bytes(whole + line * 1_000 + line[:5])
+    write(tmp_path, "c")
+    assert names(tmp_path) == [("a", 1), ("b", 2), ("c", 3)]
+
+    segment.path.write_bytes(whole + line * MOST_REFUSED + line[:5])
+    write(tmp_path, "c")
+
+    with pytest.raises(DamagedJournalError, match="a line of the journal is no record"):
+        names(tmp_path)
+    assert Record.parse(segment.path.read_bytes().splitlines()[-1]).prediction_id == "c"
+
+
+@pytest.mark.parametrize("shift", [-700, -600, -300, -2, -1, 0, 1, 2])
+def test_the_last_record_is_found_where_two_blocks_meet(tmp_path: Path, shift: int) -> None:
+    write(tmp_path, "a", "b")
+    (segment,) = segments(tmp_path)
+    whole = segment.path.read_bytes()
+    segment.path.write_bytes(whole + b"x" * (BLOCK - len(whole) // 2 - shift))
+
+    write(tmp_path, "c")
+
+    assert names(tmp_path) == [("a", 1), ("b", 2), ("c", 3)]
 
 
 def test_of_two_with_the_same_name_each_has_a_file_of_its_own(tmp_path: Path) -> None:
@@ -299,6 +361,52 @@ def test_a_killed_writer_loses_nothing_that_it_has_acknowledged(tmp_path: Path) 
     assert len({name for name, _ in found}) == len(found)
 
 
+@pytest.mark.parametrize("suffix", ["", ".zst"])
+@pytest.mark.parametrize("days", [-401, -1 / 24, 1 / 24, 401])
+def test_a_prediction_is_found_whatever_its_clock_showed(tmp_path: Path, days: float, suffix: str) -> None:
+    wrong = Ids(lambda: time.time_ns() + int(days * DAY_SECONDS) * 1_000_000_000)
+    asked = [*Ids().take(2), *wrong.take(2), *Ids().take(1)]
+    for slot, name in enumerate(asked):
+        write(tmp_path, name, slot=slot % 2)
+    if suffix:
+        for writer in ("host-1-0", "host-1-1"):
+            retire(tmp_path, writer, None, time.time())
+
+    assert [find(tmp_path, name).prediction_id for name in asked] == asked
+
+
+def test_a_prediction_is_found_beside_a_segment_that_is_damaged(tmp_path: Path) -> None:
+    asked, missing = Ids().take(2)
+    write(tmp_path, asked)
+    damaged = tmp_path / "host-2-0-20200101T000000.000000Z.jsonl.zst"
+    damaged.write_bytes(b"damaged")
+
+    assert find(tmp_path, asked).prediction_id == asked
+    with pytest.raises(DamagedJournalError, match=r"2020.* of the journal is damaged: "):
+        find(tmp_path, missing)
+
+
+@pytest.mark.parametrize("where", [0, BLOCK - 30, BLOCK - 300, 3 * BLOCK])
+def test_a_record_is_found_where_two_blocks_meet(tmp_path: Path, where: int) -> None:
+    asked = Ids().one()
+    write(tmp_path, asked)
+    (segment,) = segments(tmp_path)
+    other = b"{" + b"x" * 998 + b"\n"
+    record = segment.path.read_bytes()
+    segment.path.write_bytes((other * (where // 1_000)) + b"y" * (where % 1_000) + b"\n" + record + other * 2_000)
+
+    assert find(tmp_path, asked).prediction_id == asked
+
+
+def test_a_writer_starts_although_its_last_segment_is_damaged(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (tmp_path / "host-1-0-20200101T000000.000000Z.jsonl.zst").write_bytes(b"damaged")
+
+    write(tmp_path, "a")
+
+    assert "damaged" in caplog.text
+    assert len(list(tmp_path.glob("*.jsonl"))) == 1
+
+
 def test_who_asks_for_what_is_not_there_is_told(tmp_path: Path) -> None:
     with pytest.raises(UnknownPredictionError, match=r"^'x' is not a prediction_id; they look like "):
         find(tmp_path, "x")
@@ -321,6 +429,17 @@ class TestIds:
         found = [name for count in (1, 2, 1, 3, 1, 1) for name in ids.take(count)]
 
         assert found == sorted(set(found))
+
+    @pytest.mark.parametrize("step", [-3_600, 3_600])
+    def test_they_rise_when_the_clock_is_set_by_an_hour_and_back(self, step: int) -> None:
+        seconds = [*range(100, 110), *range(110 + step, 120 + step), *range(120, 130)]
+        times = iter([10_000 * 1_000_000_000 + second * 1_000_000_000 for second in seconds])
+        ids = Ids(lambda: next(times))
+
+        found = [ids.one() for _ in seconds]
+
+        assert found == sorted(set(found))
+        assert all(moment(name) for name in found)
 
     def test_they_say_when_they_were_made(self) -> None:
         name = Ids(lambda: 1_700_000_000_123_456_789).one()

@@ -1,10 +1,12 @@
 """What was answered can be computed again, to the last bit, for as long as journal and version are kept."""
 
+import math
 import re
 from pathlib import Path
 from typing import Final
 
 import httpx
+import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 
@@ -12,7 +14,7 @@ from cli import main
 from pricing.deployment import divided
 from pricing.journal import Record, read
 from pricing.predictor import load
-from pricing.replay import differences
+from pricing.replay import MOST_ULPS, Replay, replayed
 from pricing.store import Artifact, Store
 from tests.gunicorn_process import ROOT, GunicornProcess, gunicorn
 from tests.reliability.workers import train_version
@@ -61,12 +63,12 @@ def test_1_000_predictions_of_three_versions_are_computed_again_to_the_last_bit(
         predictors = {
             version: load(three.read(version, three.seal(version))) for version in ("v1.0.0", "v1.1.0", "v1.2.0")
         }
-        again = {record.prediction_id: differences(record, predictors[record.model_version]) for record in records}
+        again = {record.prediction_id: replayed(record, predictors[record.model_version]) for record in records}
         by_version = {v: sum(record.model_version == v for record in records) for v in predictors}
         commands = [replay(three, server.journal, record.prediction_id) for record in records[::100]]
 
     assert len(told) == PREDICTIONS
-    assert again == {name: [] for name in told}
+    assert again == {name: Replay([], 0.0) for name in told}
     assert {record.prediction_id: round(record.predicted_price, 2) for record in records} == told
     assert min(by_version.values()) > PREDICTIONS // 10
     assert {record.arm for record in records} == {"champion", "challenger", "requested"}
@@ -88,19 +90,55 @@ def recorded(store: Store, tmp_path: Path) -> tuple[Record, Path]:
     return record, tmp_path / "journal"
 
 
-def test_a_price_that_differs_in_its_last_bit_is_told(store: Store, recorded: tuple[Record, Path]) -> None:
-    record, journal = recorded
+def changed(journal: Path, field: str, was: float, ulps: int) -> float:
+    """Record a number that is some units in the last place larger."""
+    now = was
+    for _ in range(ulps):
+        now = math.nextafter(now, math.inf)
     (segment,) = journal.glob("*.jsonl")
-    told = repr(record.predicted_price)
-    other = told[:-1] + ("1" if told[-1] != "1" else "2")
-    segment.write_bytes(segment.read_bytes().replace(told.encode(), other.encode()))
+    old, new = (f'"{field}":{value!r}'.encode() for value in (was, now))
+    segment.write_bytes(segment.read_bytes().replace(old, new))
+    return now
+
+
+@pytest.mark.parametrize("field", ["predicted_price", "lower", "upper"])
+def test_a_number_that_differs_by_more_than_exp_may_is_told(
+    store: Store, recorded: tuple[Record, Path], field: str
+) -> None:
+    record, journal = recorded
+    was = getattr(record, field)
+    other = changed(journal, field, was, 3)
 
     found = replay(store, journal, record.prediction_id)
 
     assert (found.exit_code, found.stderr.splitlines()) == (
         1,
-        ["Error: v1.0.0 answers otherwise than it did", f"predicted_price: recorded {other}, now {told}"],
+        [
+            "Error: v1.0.0 answers otherwise than it did",
+            f"{field}: recorded {other!r}, now {was!r}, 3 ulp apart; 2 are allowed",
+        ],
     )
+
+
+@pytest.mark.parametrize("ulps", [1, 2])
+@pytest.mark.parametrize("field", ["predicted_price", "lower", "upper"])
+def test_a_number_that_another_processor_has_rounded_otherwise_is_the_same(
+    store: Store, recorded: tuple[Record, Path], field: str, ulps: int
+) -> None:
+    record, journal = recorded
+    changed(journal, field, getattr(record, field), ulps)
+
+    found = replay(store, journal, record.prediction_id)
+
+    assert (found.exit_code, found.stderr) == (0, "")
+    assert f" UTC, within {ulps} ulp, since exp differs between processors:\n" in found.stdout
+
+
+def test_the_price_of_the_next_log_price_is_further_away_than_exp_may_be_wrong() -> None:
+    for log_price in np.linspace(8.01, 25.0, 1_000):
+        price, other = math.exp(log_price), math.exp(np.nextafter(log_price, np.inf))
+
+        assert (other - price) / math.ulp(price) > 2 * MOST_ULPS
 
 
 def test_a_version_that_is_not_what_it_was_is_told(store: Store, recorded: tuple[Record, Path]) -> None:
