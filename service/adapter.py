@@ -1,9 +1,9 @@
 """From a parsed request to WSGI and back: what a WSGI application sees of a request, and what leaves of its answer.
 
 The whole request is read first and the whole answer is written at once. Nothing is handed to a thread: a prediction
-takes microseconds, handing it over takes longer. An application whose answer takes long may return before it calls
-`start_response`, as PEP 3333 allows, and yield b"" wherever others may go first: TAKES_STEPS is in an environ whose
-server lets them. (gunicorn's stock workers do not.)
+takes microseconds, handing it over takes longer. If TAKES_STEPS is in the environ, an application whose answer takes
+long may return before it calls `start_response`, and yield b"" wherever other requests may be served first. PEP 3333
+has no such thing, and the stock workers fail on it.
 """
 
 from __future__ import annotations

@@ -26,7 +26,7 @@ ROWS_A_STEP: Final = 500
 """Houses that are looked at, or priced, in one step: half a millisecond."""
 T = TypeVar("T")
 Steps: TypeAlias = Generator[bytes, None, T]
-"""Work that takes a break wherever it yields nothing (b"", as in PEP 3333), and its result."""
+"""Work that takes a break wherever it yields b"", and its result."""
 
 
 def whole(steps: Steps[T]) -> T:

@@ -6,7 +6,6 @@ from collections import deque
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    import asyncio
     from collections.abc import Callable
 
     Step = Callable[[], bool]
@@ -19,8 +18,9 @@ class Turns:
     in memory once, however many wait.
     """
 
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._loop = loop
+    def __init__(self, call_soon: Callable[[Callable[[], None]], object]) -> None:
+        """Take what lets a loop call something in its next turn."""
+        self._in_next_turn = call_soon
         self._steps: deque[Step] = deque()
         self._is_due = False  # whether the loop will call `_turn`
 
@@ -49,4 +49,4 @@ class Turns:
     def _call_soon(self) -> None:
         if self._steps and not self._is_due:
             self._is_due = True
-            self._loop.call_soon(self._turn)
+            self._in_next_turn(self._turn)

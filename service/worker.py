@@ -98,7 +98,7 @@ class AppraiserWorker(ASGIWorker):  # type: ignore[misc]  # gunicorn carries no 
 
     def _setup_event_loop(self) -> None:
         self.loop = uvloop.new_event_loop()
-        self.turns = Turns(self.loop)
+        self.turns = Turns(self.loop.call_soon)
         asyncio.set_event_loop(self.loop)
 
     def init_signals(self) -> None:
