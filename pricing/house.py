@@ -8,7 +8,7 @@ from typing import Annotated, Any, Final, NamedTuple, TypeAlias
 import annotated_types
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, with_config
+from pydantic import BaseModel, ConfigDict, Field, with_config
 from typing_extensions import TypedDict
 
 Column: TypeAlias = NDArray[np.float64]
@@ -75,12 +75,6 @@ _values_of = itemgetter(*FEATURES)
 PlainHouse: Final[Any] = with_config(House.model_config)(
     TypedDict("House", {name: Annotated[float, field] for name, field in House.model_fields.items()})  # type: ignore[operator]
 )
-_plain: Final[TypeAdapter[Values]] = TypeAdapter(PlainHouse)
-
-
-def parse(body: bytes) -> Values:
-    """Return the house of a JSON object, with nothing but FEATURES. Raises pydantic's ValidationError, as House."""
-    return _plain.validate_json(body)
 
 
 def to_matrix(houses: Iterable[Mapping[str, float]]) -> Matrix:

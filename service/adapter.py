@@ -1,7 +1,9 @@
 """From a parsed request to WSGI and back: what a WSGI application sees of a request, and what leaves of its answer.
 
 The whole request is read first and the whole answer is written at once. Nothing is handed to a thread: a prediction
-takes microseconds, handing it over takes longer.
+takes microseconds, handing it over takes longer. If TAKES_STEPS is in the environ, an application whose answer takes
+long may return before it calls `start_response`, and yield b"" wherever other requests may be served first. PEP 3333
+has no such thing, and the stock workers fail on it.
 """
 
 from __future__ import annotations
@@ -17,7 +19,7 @@ from service.reply import json_reply
 
 if TYPE_CHECKING:
     import logging
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
     from wsgiref.types import WSGIApplication, WSGIEnvironment
 
     from _typeshed import OptExcInfo
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
 
 Address = tuple[str, int]
 NOBODY: Final = ("", "")
+TAKES_STEPS: Final = "service.takes_steps"
 NOT_MODIFIED: Final = 304
 NO_CONTENT: Final = 204
 # Of RFC 9110: names are tokens, values have no controls. What an application copies from a request into a header could
@@ -79,23 +82,85 @@ class WsgiAdapter:
 
     def answer(self, application: WSGIApplication, environ: WSGIEnvironment) -> Answer:
         """Answer one request. An application that raises is logged and answered 500; the next request is served."""
+        found = self.begin(application, environ)
+        return found.rest() if isinstance(found, Unfinished) else found
+
+    def begin(self, application: WSGIApplication, environ: WSGIEnvironment) -> Answer | Unfinished:
+        """Answer one request, or return what an application has begun that may take breaks."""
+        response = _Response()
         try:
-            return _run(application, environ)
+            iterable = application(environ, response.start)
+            if not response.status:
+                return Unfinished(response, iterable, environ, self._failed)
+            try:
+                response.chunks.extend(iterable)
+            finally:
+                _close(iterable)
+            return response.finish(environ["REQUEST_METHOD"])
         except Exception:  # noqa: BLE001 -- whatever the application raises costs one answer, not the worker
-            self._log.exception("the application failed")
-            return _run(lambda _, start: json_reply(500, {"detail": FAILED}).send(start), environ)
+            return self._failed(environ)
+
+    def _failed(self, environ: WSGIEnvironment) -> Answer:
+        self._log.exception("the application failed")
+        response = _Response()
+        response.chunks.extend(json_reply(500, {"detail": FAILED}).send(response.start))
+        return response.finish(environ["REQUEST_METHOD"])
 
 
-def _run(application: WSGIApplication, environ: WSGIEnvironment) -> Answer:
-    response = _Response()
-    iterable = application(environ, response.start)
-    try:
-        response.chunks.extend(iterable)
-    finally:
-        close = getattr(iterable, "close", None)
-        if close is not None:
-            close()
-    return response.finish(environ["REQUEST_METHOD"])
+class Unfinished:
+    """An answer that is made in steps. It ends with an answer, whatever happens, unless it is closed."""
+
+    def __init__(
+        self,
+        response: _Response,
+        iterable: Iterable[bytes],
+        environ: WSGIEnvironment,
+        failed: Callable[[WSGIEnvironment], Answer],
+    ) -> None:
+        self._response = response
+        self._iterable = iterable
+        self._chunks = iter(iterable)
+        self._environ = environ
+        self._failed = failed
+
+    def step(self) -> Answer | None:
+        """Go on to the next break; None while the answer has not begun."""
+        try:
+            if self._is_at_a_break():
+                return None
+            return self._response.finish(self._environ["REQUEST_METHOD"])
+        except Exception:  # noqa: BLE001 -- as `begin`
+            return self._failed(self._environ)
+
+    def _is_at_a_break(self) -> bool:
+        is_at_a_break = False
+        try:
+            for chunk in self._chunks:
+                self._response.chunks.append(chunk)
+                is_at_a_break = not (chunk or self._response.status)
+                if is_at_a_break:
+                    break
+        finally:
+            if not is_at_a_break:
+                _close(self._iterable)
+        return is_at_a_break
+
+    def rest(self) -> Answer:
+        """Do all that is left of it."""
+        answer = None
+        while answer is None:
+            answer = self.step()
+        return answer
+
+    def close(self) -> None:
+        """Give it up."""
+        _close(self._iterable)
+
+
+def _close(iterable: Iterable[bytes]) -> None:
+    close = getattr(iterable, "close", None)
+    if close is not None:
+        close()
 
 
 class _Response:
@@ -184,14 +249,8 @@ def shared_by(
 def environ_of(request: ParsedRequest, body: bytes, shared: WSGIEnvironment) -> WSGIEnvironment:
     """Return the PEP 3333 environ of a request and its body: every string holds bytes, as latin-1."""
     environ = shared.copy()
-    path = _path(request.raw_path)
-    root = environ["SCRIPT_NAME"]
-    if root and (path + "/").startswith(root + "/"):
-        path = path[len(root) :]
-    elif root:
-        environ["SCRIPT_NAME"] = ""
+    environ["SCRIPT_NAME"], environ["PATH_INFO"] = path_of(request, environ["SCRIPT_NAME"])
     environ["REQUEST_METHOD"] = request.method
-    environ["PATH_INFO"] = path
     environ["QUERY_STRING"] = request.query
     environ["SERVER_PROTOCOL"] = "HTTP/1.1" if request.version == (1, 1) else "HTTP/{}.{}".format(*request.version)
     environ["wsgi.url_scheme"] = request.scheme
@@ -212,6 +271,14 @@ def environ_key(name: bytes) -> str:
     """Return what PEP 3333 calls a header of this name."""
     key = name.decode("latin-1").upper().replace("-", "_")
     return key if key in {"CONTENT_TYPE", "CONTENT_LENGTH"} else "HTTP_" + key
+
+
+def path_of(request: ParsedRequest, root: str) -> tuple[str, str]:
+    """Return SCRIPT_NAME and PATH_INFO below a root path, which may be empty; a path that is not below it has none."""
+    path = _path(request.raw_path)
+    if root and (path + "/").startswith(root + "/"):
+        return root, path[len(root) :]
+    return "", path
 
 
 def _path(raw: bytes) -> str:

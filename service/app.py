@@ -14,7 +14,7 @@ from werkzeug.exceptions import HTTPException
 from pricing.ids import Ids
 from pricing.manifest import Metrics
 from service import trace
-from service.answer import Answerer, parse_query
+from service.answer import BATCH, SINGLE, Answerer, parse_query
 from service.cache import Cache
 from service.client import Clients
 from service.contract import (
@@ -73,13 +73,15 @@ def create_app(
     resources = resources or Resources.acquire(settings)
     ids = ids or Ids()
     batch = batch_of(settings.max_batch_rows)
-    answerer = Answerer(resources, Cache(settings.cache_size), batch, settings.max_body_bytes, ids, clock)
+    limits = limits_of(settings)
+    body_bytes = {path: limits.body_bytes(path) for path in (SINGLE, BATCH)}
+    answerer = Answerer(resources, Cache(settings.cache_size), batch, body_bytes, ids, clock)
 
     app = Application("service", static_folder=None)
     # Both would be answered in HTML: OPTIONS with an empty page, two slashes in a row with a redirect.
     app.config["PROVIDE_AUTOMATIC_OPTIONS"] = False
     app.url_map.merge_slashes = False
-    app.limits = limits_of(settings)
+    app.limits = limits
     app.register_blueprint(prediction_views(answerer))
     app.register_blueprint(model_views(resources.models))
     app.register_blueprint(metrics_view(resources.exposition))
@@ -99,12 +101,13 @@ def create_app(
 
 
 def limits_of(settings: Settings) -> Limits:
-    """What a client may cost the worker."""
+    """What a client may cost the worker. No body but that of a batch may be large."""
     return Limits(
         header_seconds=settings.header_seconds,
         body_seconds=settings.body_seconds,
         write_seconds=settings.write_seconds,
-        max_body_bytes=settings.max_body_bytes,
+        max_body_bytes=min(settings.max_predict_body_bytes, settings.max_body_bytes),
+        larger_bodies={BATCH: settings.max_body_bytes},
         max_in_hand=settings.max_in_hand,
         unlimited=UNLIMITED,
     )
@@ -133,7 +136,7 @@ def prediction_views(answerer: Answerer) -> Blueprint:
     views = Blueprint("predictions", __name__)
 
     def predict() -> Response:
-        return _response(answerer.answer(request_of(request.environ, request.path, answerer.max_body_bytes)))
+        return _response(answerer.answer(request_of(request.environ, request.path, answerer.body_bytes[request.path])))
 
     for path in sorted(answerer.paths):
         views.add_url_rule(path, path.strip("/").replace("/", "_"), predict, methods=["POST"])

@@ -12,7 +12,7 @@ import math
 import socket
 import struct
 import time
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from gunicorn.asgi.protocol import (
     ASGIProtocol,
@@ -23,7 +23,7 @@ from gunicorn.asgi.protocol import (
 )
 from gunicorn.util import split_request_uri
 
-from service.adapter import environ_of, shared_by
+from service.adapter import Unfinished, environ_of, path_of, shared_by
 from service.limits import TICK_SECONDS
 from service.ordinary import ordinary
 from service.reply import json_reply
@@ -60,6 +60,15 @@ class Phase(enum.Enum):
     LINGER = enum.auto()  # the client to stop sending and to close
 
 
+class _Steps(NamedTuple):
+    """What is left to do for an answer that is made in steps."""
+
+    unfinished: Unfinished
+    environ: WSGIEnvironment
+    is_last: bool
+    begun: float | None
+
+
 class Connection(ASGIProtocol):  # type: ignore[misc]  # gunicorn carries no types
     """One connection. Each change of phase sets its one deadline; the worker calls `expire` when that has passed."""
 
@@ -81,6 +90,8 @@ class Connection(ASGIProtocol):  # type: ignore[misc]  # gunicorn carries no typ
         self._discarded = 0  # bytes
         self._shared: WSGIEnvironment | None = None
         self._bounds: Bounds | None = None  # of the requests that need no parser
+        self._most_body = 0  # bytes, of the request that is read
+        self._steps: _Steps | None = None  # of an answer that is not finished
         self.deadline = math.inf  # in the loop's time
 
     def _is_ordinary(self) -> bool:
@@ -118,6 +129,10 @@ class Connection(ASGIProtocol):  # type: ignore[misc]  # gunicorn carries no typ
     def connection_lost(self, exc: Exception | None) -> None:
         """Make room for another."""
         super().connection_lost(exc)
+        if self._steps is not None:
+            self.worker.turns.leave(self._step)
+            self._steps.unfinished.close()
+            self._steps = None
         self.worker.disconnected(self)
 
     # --- Reading
@@ -156,7 +171,9 @@ class Connection(ASGIProtocol):  # type: ignore[misc]  # gunicorn carries no typ
         split_request_uri(self._current_request.uri)  # as the stock workers do, which refuse what this raises for
         self._enter(Phase.BODY, self._limits.body_seconds)
         self._head_size = 0
-        if self._current_request.content_length > self._limits.max_body_bytes:
+        _, path = path_of(self._current_request, self._environ_shared()["SCRIPT_NAME"])
+        self._most_body = self._limits.body_bytes(path)
+        if self._current_request.content_length > self._most_body:
             self._refuse_size()
         return False
 
@@ -164,7 +181,7 @@ class Connection(ASGIProtocol):  # type: ignore[misc]  # gunicorn carries no typ
         if self._phase is not Phase.BODY:
             return  # the rest of what has been refused
         self._body += chunk
-        if len(self._body) > self._limits.max_body_bytes:
+        if len(self._body) > self._most_body:
             self._refuse_size()
 
     def _look_at_header(self, size: int) -> None:
@@ -204,12 +221,42 @@ class Connection(ASGIProtocol):  # type: ignore[misc]  # gunicorn carries no typ
         begun, request = time.monotonic(), self._current_request
         environ = environ_of(request, bytes(self._body), self._environ_shared())
         self._body.clear()
-        answer = self._answer(self._hooked(application), environ, is_last=request.should_close())
-        self._tell(answer, time.monotonic() - begun)
+        self._answer(self._hooked(application), environ, is_last=request.should_close(), begun=begun)
 
-    def _answer(self, application: WSGIApplication, environ: WSGIEnvironment, *, is_last: bool = False) -> Answer:
+    def _answer(
+        self,
+        application: WSGIApplication,
+        environ: WSGIEnvironment,
+        *,
+        is_last: bool = False,
+        begun: float | None = None,
+    ) -> None:
+        """Answer; `begun` is of a request that gunicorn's parser has found, in monotonic seconds."""
+        answer = self.worker.adapter.begin(application, environ)
+        if not isinstance(answer, Unfinished):
+            self._send(answer, environ, is_last=is_last, begun=begun)
+            return
+        self._enter(Phase.ANSWER, math.inf)
+        if self._hold():
+            self._pause_reading()
+            self._steps = _Steps(answer, environ, is_last, begun)
+            self.worker.turns.join(self._step)
+        else:  # nothing may be kept: whole, as it has come
+            self._send(answer.rest(), environ, is_last=is_last, begun=begun)
+
+    def _step(self) -> bool:
+        """Go on with the answer; returns whether it is finished."""
+        if self._steps is None:
+            return True
+        unfinished, environ, is_last, begun = self._steps
+        answer = unfinished.step()
+        if answer is not None:
+            self._steps = None
+            self._send(answer, environ, is_last=is_last, begun=begun)
+        return answer is not None
+
+    def _send(self, answer: Answer, environ: WSGIEnvironment, *, is_last: bool, begun: float | None) -> None:
         worker = self.worker
-        answer = worker.adapter.answer(application, environ)
         worker.answered()
         self._is_last = is_last or not (worker.alive and self._keepalive)
         head = self._head(environ["SERVER_PROTOCOL"], answer)
@@ -225,7 +272,8 @@ class Connection(ASGIProtocol):  # type: ignore[misc]  # gunicorn carries no typ
             self._enter(Phase.ANSWER, self._limits.write_seconds)
             if not self._hold() and environ["PATH_INFO"] not in self._limits.unlimited:
                 self._reset()  # too late for a 503
-        return answer
+        if begun is not None:
+            self._tell(answer, time.monotonic() - begun)
 
     def _head(self, protocol: str, answer: Answer) -> bytes:
         first = _get_cached_status_line((1, 0) if protocol == "HTTP/1.0" else (1, 1), answer.status)
@@ -300,7 +348,7 @@ class Connection(ASGIProtocol):  # type: ignore[misc]  # gunicorn carries no typ
     # --- Refusing
 
     def _refuse_size(self) -> None:
-        self._refuse(413, f"The body is too large: at most {self._limits.max_body_bytes:,} bytes are accepted.")
+        self._refuse(413, f"The body is too large: at most {self._most_body:,} bytes are accepted.")
 
     def _refuse(self, status: int, detail: str, headers: Headers = ()) -> None:
         """Answer in the application's place, as it would be answered (access log, hooks, HEAD), and then close."""

@@ -3,10 +3,10 @@
 Answers of the prediction routes are written by hand for speed; the tests hold them against these models.
 """
 
-from typing import Annotated, Final, Literal, cast
+from typing import Annotated, Any, Final, Literal, cast
 from uuid import UUID
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, TypeAdapter, create_model, with_config
+from pydantic import AwareDatetime, BaseModel, ConfigDict, FailFast, Field, TypeAdapter, create_model, with_config
 from typing_extensions import TypedDict
 
 from pricing.deployment import Role
@@ -80,8 +80,17 @@ class PlainHouses(TypedDict):
 
 
 def parser_of(batch: type[Houses]) -> TypeAdapter[PlainHouses]:
-    """Parses the body of a batch by the same rules, into plain dictionaries."""
-    rows = Annotated[list[PlainHouse], batch.model_fields["houses"]]
+    """Parses the body of a batch by the same rules, into plain dictionaries; of bad rows, only the first is found."""
+    return _batch_of_rows(batch, PlainHouse)
+
+
+def frame_of(batch: type[Houses]) -> TypeAdapter[Any]:
+    """The same rules for everything but the rows, which may be anything."""
+    return _batch_of_rows(batch, Any)
+
+
+def _batch_of_rows(batch: type[Houses], row: Any) -> TypeAdapter[Any]:  # noqa: ANN401 -- any type
+    rows = Annotated[list[row], FailFast(), batch.model_fields["houses"]]
     return TypeAdapter(with_config(batch.model_config)(TypedDict("Houses", {"houses": rows})))  # type: ignore[operator]
 
 

@@ -1,6 +1,7 @@
 """What a client may cost. The worker enforces it; the settings take their defaults from here."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Final
 
 # How often the worker looks for deadlines that have passed. One look at 1,000 connections takes 50 µs.
@@ -19,6 +20,8 @@ class Limits:
     """From the answer until the client has taken all of it."""
     max_body_bytes: int = 1024 * 1024
     """Bytes of a request's body, after chunks are joined. More is answered 413."""
+    larger_bodies: Mapping[str, int] = field(default_factory=dict)
+    """The same, of the paths whose bodies may be larger than that."""
     max_in_hand: int = 64
     """Requests of which a worker keeps something for its client: a body that is still coming, more than 64 KiB of a
     header, an answer that is not taken yet. One more body is answered 503. 64 bodies of 1 MiB take less than the worker
@@ -35,6 +38,10 @@ class Limits:
 
     stop_idle_seconds: float = 0.5
     """What a connection without a request in hand gets to send one when the worker stops."""
+
+    def body_bytes(self, path: str) -> int:
+        """Bytes of the body of a request to this path."""
+        return max(self.max_body_bytes, self.larger_bodies.get(path, 0))
 
 
 DEFAULTS: Final = Limits()

@@ -1,10 +1,11 @@
 """Predictions are answered in front of Flask's dispatch, which alone would be a third of their cost."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from service import trace
-from service.answer import Answerer, Request
+from service.adapter import TAKES_STEPS
+from service.answer import BATCH, SHORT_BYTES, Answerer, Request
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
@@ -22,8 +23,16 @@ class PredictionMiddleware:
         path = environ["PATH_INFO"]
         if environ["REQUEST_METHOD"] != "POST" or path not in self._answerer.paths:
             return self._app(environ, start_response)
-        reply = self._answerer.answer(request_of(environ, path, self._answerer.max_body_bytes))
-        return reply.send(start_response)
+        request = request_of(environ, path, self._answerer.body_bytes[path])
+        if len(request.body) > SHORT_BYTES and path == BATCH and TAKES_STEPS in environ:
+            return _in_steps(self._answerer, request, start_response)
+        return self._answerer.answer(request).send(start_response)
+
+
+def _in_steps(answerer: Answerer, request: Request, start_response: "StartResponse") -> Iterator[bytes]:
+    """The same, with breaks before the answer begins."""
+    reply = yield from answerer.answer_in_steps(request)
+    yield from reply.send(start_response)
 
 
 def request_of(environ: "WSGIEnvironment", path: str, max_body_bytes: int) -> Request:

@@ -3,7 +3,7 @@
 import logging
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
@@ -76,6 +76,8 @@ class Observer:
 
         try:
             answer = application(environ, start)
+            if not status:  # it takes breaks
+                return self._finish(answer, environ, trace, begun, start, lambda: status)
         except Exception as error:  # noqa: BLE001 -- whatever it raises is told and costs one answer
             reply = refusal(error, trace.request_id)
             replacing = sys.exc_info() if status else None  # then this takes the place of what was said
@@ -84,6 +86,28 @@ class Observer:
         # an application that says none is answered 500 by the server, which will find out
         self._tell(environ, trace, status or "500", time.perf_counter() - begun)
         return answer
+
+    def _finish(  # noqa: PLR0913, PLR0917 -- the variables of `_answer`, which has returned
+        self,
+        answer: Iterable[bytes],
+        environ: "WSGIEnvironment",
+        trace: Trace,
+        begun: float,
+        start: "StartResponse",
+        status: "Callable[[], str]",
+    ) -> Iterator[bytes]:
+        """Pass on an answer that is made in steps, and tell of it at its end; of one that is given up, nothing."""
+        try:
+            yield from answer
+        except Exception as error:  # noqa: BLE001 -- as `_answer`
+            reply = refusal(error, trace.request_id)
+            start(REASONS[reply.status], list(reply.headers), sys.exc_info() if status() else None)
+            yield reply.body
+        finally:
+            close = getattr(answer, "close", None)
+            if close is not None:
+                close()
+        self._tell(environ, trace, status() or "500", time.perf_counter() - begun)
 
     def _tell(self, environ: "WSGIEnvironment", trace: Trace, status: str, seconds: float) -> None:
         route, method = trace.route, environ["REQUEST_METHOD"]

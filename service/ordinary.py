@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import re
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from service.adapter import environ_key
@@ -36,6 +37,8 @@ class Bounds(NamedTuple):
     """Bytes."""
     secure: Mapping[str, str]
     """Keys of the environ by which this peer may say that its client came by https, each with the word for it."""
+    larger_bodies: Mapping[str, int] = MappingProxyType({})
+    """Bytes of a body by path, where they are more than that."""
 
 
 def ordinary(data: bytes, shared: WSGIEnvironment, bounds: Bounds) -> WSGIEnvironment | None:
@@ -60,7 +63,7 @@ def ordinary(data: bytes, shared: WSGIEnvironment, bounds: Bounds) -> WSGIEnviro
         or len(length) > MOST_DIGITS
         or not length.isdecimal()
         or int(length) != len(body)
-        or len(body) > bounds.body
+        or (len(body) > bounds.body and len(body) > bounds.larger_bodies.get(path.decode("latin-1"), 0))
         or environ.get("HTTP_CONNECTION", "keep-alive") != "keep-alive"
     ):
         return None

@@ -122,7 +122,12 @@ class Settings(BaseSettings):
     max_body_bytes: int = Field(
         default=DEFAULTS.max_body_bytes,
         ge=1_024,
-        description="Bytes of a request's body; a batch of 1,000 houses has about 100,000.",
+        description="Bytes of the body of a batch; one of 1,000 houses has about 100,000.",
+    )
+    max_predict_body_bytes: int = Field(
+        default=16 * 1024,
+        ge=1_024,
+        description="Bytes of any other body than that of a batch; a house has 100, and sixty more columns 2,000.",
     )
     max_in_hand: int = Field(
         default=DEFAULTS.max_in_hand,

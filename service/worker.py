@@ -27,10 +27,11 @@ from gunicorn.http.wsgi import base_environ
 from gunicorn.workers.gasgi import ASGIWorker
 
 from service.acceptor import Acceptor, Census
-from service.adapter import WsgiAdapter, environ_key
+from service.adapter import TAKES_STEPS, WsgiAdapter, environ_key
 from service.connection import Connection
 from service.limits import DEFAULTS, TICK_SECONDS
 from service.ordinary import Bounds
+from service.turns import Turns
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -51,6 +52,7 @@ class AppraiserWorker(ASGIWorker):  # type: ignore[misc]  # gunicorn carries no 
     acceptor: Acceptor
     wsgi: WSGIApplication
     loop: asyncio.AbstractEventLoop
+    turns: Turns
     alive: bool
     nr: int
     limits: Limits
@@ -96,6 +98,7 @@ class AppraiserWorker(ASGIWorker):  # type: ignore[misc]  # gunicorn carries no 
 
     def _setup_event_loop(self) -> None:
         self.loop = uvloop.new_event_loop()
+        self.turns = Turns(self.loop.call_soon)
         asyncio.set_event_loop(self.loop)
 
     def init_signals(self) -> None:
@@ -110,7 +113,7 @@ class AppraiserWorker(ASGIWorker):  # type: ignore[misc]  # gunicorn carries no 
         around = {"around": observer.around} if observer else {}
         self.unparsed = observer.unparsed if observer else lambda _status: ()
         self.adapter = WsgiAdapter(self.wsgi, self.log.error_log, **around)
-        self.base = base_environ(self.cfg)
+        self.base = base_environ(self.cfg) | {TAKES_STEPS: True}
         self._bounds = bounds_of(self.cfg, self.limits)
 
     def bounds_for(self, peer: object) -> Bounds:
@@ -199,5 +202,6 @@ def bounds_of(cfg: Any, limits: Limits) -> Bounds:  # noqa: ANN401 -- untyped
         head=min(cfg.limit_request_line or MOST_HEAD, cfg.limit_request_field_size, MOST_HEAD),
         fields=cfg.limit_request_fields or MOST_FIELDS,
         body=limits.max_body_bytes,
+        larger_bodies=limits.larger_bodies,
         secure={},
     )

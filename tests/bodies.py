@@ -6,7 +6,8 @@ Loc: TypeAlias = tuple[str | int, ...]
 
 MARKER: Final = "PLANTED"  # wherever a body has room for it; no answer may contain it
 JSON: Final = "application/json"
-MOST_BYTES: Final = 1_048_576  # default of APPRAISER_MAX_BODY_BYTES
+MOST_BYTES: Final = 16_384  # default of APPRAISER_MAX_PREDICT_BODY_BYTES
+MOST_BATCH_BYTES: Final = 1_048_576  # default of APPRAISER_MAX_BODY_BYTES
 MOST_ROWS: Final = 1_000  # default of APPRAISER_MAX_BATCH_ROWS
 BODY: Final[tuple[Loc, ...]] = (("body",),)
 
@@ -92,9 +93,10 @@ NOT_JSON: Final = {
     "5,000 digits": house("bedrooms", "9" * 5_000),
     "-5,000 digits": house("square_feet", "-" + "9" * 5_000),
     "5,000 digits in a field that is not known": house(MARKER, "9" * 5_000),
-    "100,000 brackets": b"[" * 100_000,
-    "100,000 braces": b'{"a":' * 100_000,
-    "100,000 closed brackets in a field that is not known": house(MARKER, "[" * 100_000 + "]" * 100_000),
+    "10,000 brackets": b"[" * 10_000,
+    "3,000 braces": b'{"a":' * 3_000,
+    "5,000 closed brackets in a field that is not known": house(MARKER, "[" * 5_000 + "]" * 5_000),
+    "1,000 empty objects in a field that is not known": house(MARKER, "[" + "{}," * 1_000 + "{}]"),
     "UTF-16 with its mark": GOOD.decode().encode("utf-16"),
     "UTF-16 without its mark, little endian": GOOD.decode().encode("utf-16-le"),
     "UTF-16 without its mark, big endian": GOOD.decode().encode("utf-16-be"),
@@ -194,6 +196,21 @@ BATCHES: Final = (
     _many("one house, not in a batch", GOOD, 422, ("houses",)),
     _many("not JSON", batch(GOOD)[:-1], 422, ()),
     _many("100,000 brackets", b'{"houses": ' + b"[" * 100_000, 422, ()),
+    _many("100,000 empty houses", b'{"houses": [' + b"{}," * 99_999 + b"{}]}", 422, ()),
+    _many("10,000 empty houses", b'{"houses": [' + b"{}," * 9_999 + b"{}]}", 422, ("houses",)),
+    _many("300,000 numbers", b'{"houses": [' + b"1," * 299_999 + b"1]}", 422, ("houses",)),
+    _many("exactly as many bytes as allowed", batch(GOOD).ljust(MOST_BATCH_BYTES), 200),
+    _many("one byte more than allowed", batch(GOOD).ljust(MOST_BATCH_BYTES + 1), 413),
+    _many("a field of many bytes that is not known", batch(house(MARKER, f'"{MARKER * 100_000}"')), 200),
+    _many(
+        "many fields that are not known",
+        batch(without("bedrooms").replace(b"{", b'{"a": [' + b"1," * 99_999 + b"1], ")),
+        422,
+        ("houses", 0, "bedrooms"),
+    ),
+    _many(
+        "whole numbers that no float is", batch(GOOD, house("bedrooms", "9" * 4_000)), 422, ("houses", 1, "bedrooms")
+    ),
     _many("a row is null", batch(GOOD, b"null"), 422, ("houses", 1)),
     _many("a row is a list", batch(GOOD, b"[2000, 3, 2, 10, 5]"), 422, ("houses", 1)),
     _many("a row is text", batch(b'"%s"' % MARKER.encode(), GOOD), 422, ("houses", 0)),

@@ -18,12 +18,14 @@ def test_the_worker_gets_the_limits_of_the_settings(published: Artifact) -> None
         header_seconds=1.0,
         body_seconds=2.0,
         write_seconds=3.0,
-        max_body_bytes=4096,
+        max_body_bytes=2048,
+        larger_bodies={"/predict/batch": 4096},
         max_in_hand=5,
         unlimited=frozenset({"/health", "/health/live", "/health/ready", "/metrics"}),
     )
-    names = ("header_seconds", "body_seconds", "write_seconds", "max_body_bytes", "max_in_hand")
-    settings = DEFAULTS.model_copy(update={name: getattr(expected, name) for name in names})
+    names = ("header_seconds", "body_seconds", "write_seconds", "max_in_hand")
+    bodies = {"max_predict_body_bytes": 2048, "max_body_bytes": 4096}
+    settings = DEFAULTS.model_copy(update=bodies | {name: getattr(expected, name) for name in names})
 
     assert fake_app(published.manifest, settings=settings).limits == expected
 
@@ -36,14 +38,25 @@ def test_the_middleware_is_there_when_the_setting_says_so(published: Artifact, *
 
 
 @pytest.mark.parametrize("middleware", [True, False], ids=["middleware", "view"])
-def test_the_limit_of_a_body_is_the_one_of_the_settings(published: Artifact, *, middleware: bool) -> None:
-    settings = DEFAULTS.model_copy(update={"prediction_middleware": middleware, "max_body_bytes": 1024})
+@pytest.mark.parametrize(
+    ("bodies", "single", "many"),
+    [
+        ({"max_predict_body_bytes": 1024, "max_body_bytes": 2048}, 1024, 2048),
+        ({"max_predict_body_bytes": 2048, "max_body_bytes": 1024}, 1024, 1024),
+        ({}, 16_384, 1_048_576),
+    ],
+)
+def test_the_limits_of_bodies_are_those_of_the_settings(
+    published: Artifact, bodies: dict[str, int], single: int, many: int, *, middleware: bool
+) -> None:
+    settings = DEFAULTS.model_copy(update={"prediction_middleware": middleware} | bodies)
     client = fake_app(published.manifest, settings=settings).test_client()
 
-    assert client.post("/predict", data=GOOD.ljust(1024)).status_code == 200
-    refused = client.post("/predict", data=GOOD.ljust(1025))
-    assert refused.status_code == 413
-    assert refused.get_json() == {"detail": "The body is too large: at most 1,024 bytes are accepted."}
+    for path, body, most in (("/predict", GOOD, single), ("/predict/batch", batch(GOOD), many)):
+        assert client.post(path, data=body.ljust(most)).status_code == 200
+        refused = client.post(path, data=body.ljust(most + 1))
+        assert refused.status_code == 413
+        assert refused.get_json() == {"detail": f"The body is too large: at most {most:,} bytes are accepted."}
 
 
 class OnlyAsMuch(io.BytesIO):

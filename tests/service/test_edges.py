@@ -6,8 +6,9 @@ from typing import Final, NamedTuple
 
 import pytest
 
+from service.bodies import BYTES_A_BRACKET
 from service.settings import Settings
-from tests.bodies import GOOD, MARKER, MOST_BYTES, MOST_ROWS, batch, house, without
+from tests.bodies import GOOD, MARKER, MOST_BATCH_BYTES, MOST_BYTES, MOST_ROWS, batch, house, without
 from tests.gunicorn_process import ROOT, GunicornProcess
 from tests.raw_http import answer, request
 
@@ -56,6 +57,18 @@ def nested(depth: int) -> bytes:
     return sized(house(MARKER, "[" * depth + "]" * depth))
 
 
+def unread(size: int) -> bytes:
+    return request("/health", f"Content-Length: {size}") + b" " * size
+
+
+def brackets(count: int) -> bytes:
+    return sized(house(MARKER, "[" + "{}," * (count - 3) + "{}]"))
+
+
+def brackets_of_a_batch(count: int) -> bytes:
+    return sized(batch(house(MARKER, "[" + "[]," * (count - 5) + "{}]")), "/predict/batch")
+
+
 class Edge(NamedTuple):
     most: int
     beyond: int
@@ -70,6 +83,10 @@ EDGES: Final = {
     "bytes of a body with its length": Edge(MOST_BYTES, 413, lambda size: sized(GOOD.ljust(size))),
     "bytes of a body in one chunk": Edge(MOST_BYTES, 413, in_one_chunk),
     "bytes of a body in many chunks": Edge(MOST_BYTES, 413, in_chunks),
+    "bytes of a batch": Edge(MOST_BATCH_BYTES, 413, lambda size: sized(batch(GOOD).ljust(size), "/predict/batch")),
+    "bytes of a body that nobody reads": Edge(MOST_BYTES, 413, unread),
+    "opening brackets": Edge(MOST_BYTES // BYTES_A_BRACKET, 422, brackets),
+    "opening brackets of a batch": Edge(MOST_BATCH_BYTES // BYTES_A_BRACKET, 422, brackets_of_a_batch),
     "rows of a batch": Edge(MOST_ROWS, 422, rows),
     "JSON depth": Edge(DEEPEST, 422, nested),
 }
@@ -101,7 +118,8 @@ def test_readme_lists_these_limits() -> None:
     assert table is not None
     defaults = Settings.model_construct()
     for figure in (
-        *(MOST_LINE_BYTES, MOST_FIELDS, MOST_FIELD_BYTES, MOST_BYTES, MOST_ROWS, DEEPEST),
+        *(MOST_LINE_BYTES, MOST_FIELDS, MOST_FIELD_BYTES, MOST_BYTES, MOST_BATCH_BYTES, MOST_ROWS, DEEPEST),
+        BYTES_A_BRACKET,
         *(defaults.header_seconds, defaults.body_seconds, defaults.write_seconds, defaults.max_in_hand),
     ):
         assert re.search(rf"\b{figure:,.0f}\b", table[0]), figure
