@@ -8,8 +8,9 @@ from typing import Any
 
 from gunicorn.glogging import Logger
 
-from service.logs import configuration
+from service.logs import UnwaitingText, configuration
 from service.settings import read_settings
+from service.sink import stderr
 from service.slots import RunFolder
 
 
@@ -76,13 +77,14 @@ secure_scheme_headers = {"X-FORWARDED-PROTO": "https"}
 
 
 class Lines(Logger):  # type: ignore[misc]  # gunicorn carries no types
-    """Says on stdout what gunicorn says, in the shape of the requests' lines."""
+    """Says on stdout what gunicorn says, in the shape of the requests' lines, and waits for no reader."""
 
     # Not gunicorn's setting logconfig_dict: with it, gunicorn adds a line of its own for each request, with its query.
     def setup(self, cfg: Any) -> None:  # noqa: ANN401 -- untyped
         """Set up as gunicorn does, but for where lines go and what they look like."""
         super().setup(cfg)
         dictConfig(dict(configuration()))
+        sys.stderr = UnwaitingText(stderr())  # a traceback or a warning waits for its reader no more than a line does
 
 
 logger_class = Lines
