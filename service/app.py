@@ -1,7 +1,7 @@
 """The composition root: everything is made and wired here, and nothing happens on import."""
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from http import HTTPStatus
 from importlib.util import find_spec
 from pathlib import Path
@@ -29,7 +29,7 @@ from service.contract import (
     Unready,
     batch_of,
 )
-from service.cors import Cors
+from service.cors import ANY, VARY, Cors
 from service.errors import NOTHING_HERE, NotReadyError, refusal
 from service.exposition import Exposition
 from service.guard import UNLIMITED, Guard
@@ -44,7 +44,11 @@ from service.resources import Resources
 from service.settings import Settings, read_settings
 
 if TYPE_CHECKING:
+    from _typeshed.wsgi import WSGIApplication
+
     from service.limiter import Limiter
+
+Around = Callable[["WSGIApplication"], "WSGIApplication"]
 
 SENTENCES: Final[Mapping[int, str]] = {
     HTTPStatus.NOT_FOUND: NOTHING_HERE,
@@ -57,6 +61,7 @@ class Application(Flask):
 
     limits: Limits
     observer: Observer
+    around: Around
 
 
 def create_app(
@@ -89,11 +94,18 @@ def create_app(
         app.wsgi_app = PredictionMiddleware(app.wsgi_app, answerer)  # type: ignore[method-assign]
     limiter = limiter_of(settings, resources.metrics)
     app.wsgi_app = Guard(app.wsgi_app, resources.keys, limiter, settings.trusted_proxies, clock)  # type: ignore[method-assign]
-    if settings.cors_origins:
-        app.wsgi_app = Cors(app.wsgi_app, settings.cors_origins)  # type: ignore[method-assign]
-    app.observer = Observer(Routes(app.url_map), resources.metrics, resources.log, ids)
-    app.wsgi_app = app.observer.around(app.wsgi_app)  # type: ignore[method-assign, assignment]
+    wide = (VARY, ("Access-Control-Allow-Origin", ANY)) if ANY in settings.cors_origins else ()
+    app.observer = Observer(Routes(app.url_map), resources.metrics, resources.log, ids, wide)
+    app.around = around(app.observer, settings.cors_origins)
+    app.wsgi_app = app.around(app.wsgi_app)  # type: ignore[method-assign, assignment]
     return app
+
+
+def around(observer: Observer, origins: Collection[str]) -> Around:
+    """What stands around every answer of an application, and around those that the worker gives in its place."""
+    if not origins:
+        return observer.around
+    return lambda application: observer.around(Cors(application, origins))
 
 
 def limits_of(settings: Settings) -> Limits:

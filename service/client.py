@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from wsgiref.types import WSGIEnvironment
+
+MAPPED: Final = "::ffff:"
 
 Network = IPv4Network | IPv6Network
 
@@ -20,7 +22,7 @@ def client_address(environ: WSGIEnvironment, trusted: Sequence[Network]) -> str:
     one there that is no trusted proxy; what stands left of it is what the client said, and anybody can say anything.
     Where an entry is no address, it is the proxy that wrote it. '' for a UNIX socket, which has none.
     """
-    peer: str = environ.get("REMOTE_ADDR", "")
+    peer = plain(environ.get("REMOTE_ADDR", ""))
     address = _address(peer) if trusted else None
     if address is None:
         return peer
@@ -31,6 +33,11 @@ def client_address(environ: WSGIEnvironment, trusted: Sequence[Network]) -> str:
             break
         address = before
     return str(address)
+
+
+def plain(host: str) -> str:
+    """Return the address as IPv4 writes it where IPv6 only wraps it, as a socket of both families does."""
+    return host[len(MAPPED) :] if host.startswith(MAPPED) and "." in host else host
 
 
 @lru_cache(maxsize=1024)  # a client asks again; but others choose what is written here, so the cache is bounded

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.client import client_address
+from service.client import client_address, plain
 from service.settings import OUR_WORKER
 from tests.gunicorn_process import ROOT, gunicorn
 
@@ -57,7 +57,7 @@ def asked(peer: str, told: str | None) -> dict[str, str]:
 )
 def test_the_client_is_the_first_stranger_from_the_right(peer: str, told: str | None, client: str) -> None:
     assert client_address(asked(peer, told), PROXIES) == client
-    assert client_address(asked(peer, told), NOBODY) == peer
+    assert client_address(asked(peer, told), NOBODY) == plain(peer)
 
 
 def test_without_a_word_of_the_peer_there_is_no_address() -> None:
@@ -82,7 +82,7 @@ workers = 1
 """
 APPLICATION: Final = """
 import json
-from service.client import client_address
+from service.client import client_address, plain
 from service.settings import read_settings
 
 trusted = read_settings().trusted_proxies
@@ -135,3 +135,18 @@ def test_a_header_that_our_proxy_does_not_set_says_nothing(
 
     assert seen(ours, header | more) == ("http", "127.0.0.1")
     assert seen(ours, {"X-Forwarded-Proto": "https"} | header | more) == ("https", "127.0.0.1")
+
+
+@pytest.mark.parametrize(
+    ("host", "expected"),
+    [
+        ("::ffff:10.0.0.2", "10.0.0.2"),
+        ("10.0.0.2", "10.0.0.2"),
+        ("::1", "::1"),
+        ("2001:db8::ffff:1", "2001:db8::ffff:1"),
+        ("::ffff:a00:2", "::ffff:a00:2"),
+        ("", ""),
+    ],
+)
+def test_an_address_of_ipv4_is_written_as_such(host: str, expected: str) -> None:
+    assert plain(host) == expected
