@@ -134,9 +134,10 @@ location = /appraiser/click {{
 <script>
 SwaggerUIBundle({{ url: "openapi.json", dom_id: "#swagger-ui", docExpansion: "full", tryItOutEnabled: true }});
 const looking = setInterval(() => {{
-  const found = document.querySelector("#operations-predictions-predict .execute");
-  if (found) {{ clearInterval(looking); found.click(); }}
-}}, 50);
+  const operation = document.querySelector("#operations-predictions-predict");
+  if (operation?.querySelector(".request-url")) clearInterval(looking);
+  else operation?.querySelector(".execute")?.click(); // again, until its body is there
+}}, 100);
 </script>';
 }}
 """
