@@ -16,6 +16,7 @@ RUN groupadd --gid 10001 appraiser \
 # The official image has no bytecode of the standard library, and on a read-only root no start could keep any: without
 # this line a worker is ready half a second later and each health check costs 200 ms of a CPU instead of 50.
 RUN python -m compileall -q -j 0 -x site-packages "$(python -c 'import sysconfig; print(sysconfig.get_path("stdlib"))')"
+# Folders that are written to belong to group 0 and are its too: OpenShift gives each project uids of its own, in group 0.
 ENV PATH=/opt/venv/bin:$PATH
 WORKDIR /app
 
@@ -41,13 +42,13 @@ RUN pip --python /opt/venv/bin/python wheel --no-deps --no-build-isolation --whe
 FROM training AS train
 RUN --mount=type=bind,from=package,source=/wheels,target=/wheels \
     pip --python /opt/venv/bin/python install --no-deps --no-index /wheels/*.whl \
- && install --directory --owner=10001 --group=10001 artifacts run journal
+ && install --directory --owner=10001 --group=0 --mode=0775 artifacts run journal
 USER 10001:10001
 ENTRYPOINT ["appraiser"]
 CMD ["train", "--deploy"]
 
 FROM train AS market
-RUN appraiser train --version v1.0.0
+RUN appraiser train --version v1.0.0 && chmod -R g=u artifacts
 
 FROM environment AS installed
 RUN --mount=type=bind,from=package,source=/wheels,target=/wheels \
@@ -56,9 +57,9 @@ RUN --mount=type=bind,from=package,source=/wheels,target=/wheels \
 FROM base AS service
 COPY --from=installed /opt/venv /opt/venv
 COPY gunicorn.conf.py ./
-COPY --from=market --chown=10001:10001 /app/artifacts artifacts
+COPY --from=market --chown=10001:0 /app/artifacts artifacts
 # Volumes, since workers write here what they serve and what they have answered, also where the root is read-only.
-RUN install --directory --owner=10001 --group=10001 run journal
+RUN install --directory --owner=10001 --group=0 --mode=0775 run journal
 VOLUME /app/run /app/journal
 USER 10001:10001
 EXPOSE 8000

@@ -1,16 +1,19 @@
 """How gunicorn runs the service: bare `gunicorn` in this folder reads this file. Each number carries its reason."""
 
 import os
+import socket
 import sys
+from collections.abc import Callable, Iterable, Iterator
 from logging.config import dictConfig
 from pathlib import Path
 from typing import Any
 
 from gunicorn.glogging import Logger
 
-from service.client import UNIX
-from service.logs import configuration
+from service.client import UNIX, Proxy
+from service.logs import UnwaitingText, configuration
 from service.settings import read_settings
+from service.sink import stderr
 from service.slots import RunFolder
 
 
@@ -26,10 +29,31 @@ def usable_cpus(cgroup: Path = Path("/sys/fs/cgroup")) -> int:
     return allowed if quota in {"max", "-1"} else max(1, min(allowed, int(quota) // int(period)))
 
 
+def addresses(port: str, make: Callable[[int], socket.socket] = socket.socket) -> list[str]:
+    """Where to listen: on IPv4 and IPv6, as far as this host has them, which only trying tells."""
+    try:
+        with make(socket.AF_INET6) as probe:
+            probe.bind(("::", 0))
+            is_for_both = not probe.getsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY)
+    except OSError:  # the kernel, or this container, has no IPv6
+        return [f"0.0.0.0:{port}"]
+    return [f"[::]:{port}"] if is_for_both else [f"0.0.0.0:{port}", f"[::]:{port}"]
+
+
+def as_peers(proxies: Iterable[Proxy]) -> Iterator[str]:
+    """Their networks, and those of IPv4 also as a socket of both families names their addresses."""
+    for network in proxies:
+        if network == UNIX:
+            continue
+        yield str(network)
+        if network.version == 4:  # noqa: PLR2004
+            yield f"::ffff:{network.network_address}/{96 + network.prefixlen}"
+
+
 settings = read_settings()  # a wrong setting ends the start here, with a sentence, before any worker
 
 wsgi_app = "service.app:create_app()"
-bind = f"0.0.0.0:{os.environ.get('PORT') or '8000'}"
+bind = addresses(os.environ.get("PORT") or "8000")
 workers = int(os.environ.get("WEB_CONCURRENCY", "0")) or usable_cpus()
 
 # Reads whole requests on an event loop, so that slow clients hold sockets and not workers; see service/worker.py.
@@ -48,8 +72,9 @@ timeout = 30
 # Requests in hand take milliseconds; what is not finished after 4 s never will be, and a stop takes at most 5 s.
 graceful_timeout = 4
 
-# An idle connection costs a socket; 5 s spares a client that asks again the handshake.
-keepalive = 5
+# The side that closes an idle connection first may close it on a request that is on its way. So that side is the client
+# or its proxy: common load balancers close after 60 s. If all places are taken, 5 s of idling are enough to be closed.
+keepalive = settings.keepalive_seconds
 
 # No route of ours with its query has 200 bytes; 4,094 are gunicorn's own default.
 limit_request_line = 4094
@@ -70,7 +95,8 @@ worker_tmp_dir = "/dev/shm"  # noqa: S108 -- memory, private to gunicorn, and na
 control_socket_disable = True
 
 # What is said of a client by others than these proxies is not believed; gunicorn's own default would believe this host.
-forwarded_allow_ips = ",".join(str(proxy) for proxy in settings.trusted_proxies if proxy != UNIX)
+# A socket of both families gives an IPv4 peer as ::ffff:1.2.3.4.
+forwarded_allow_ips = ",".join(as_peers(settings.trusted_proxies))
 
 # And they are believed by the one header that deploy/nginx.conf sets: a client could send the others through a proxy.
 # gunicorn itself believes everybody at a UNIX socket: where nobody is trusted, no header says anything.
@@ -78,13 +104,14 @@ secure_scheme_headers = {"X-FORWARDED-PROTO": "https"} if settings.trusted_proxi
 
 
 class Lines(Logger):  # type: ignore[misc]  # gunicorn carries no types
-    """Says on stdout what gunicorn says, in the shape of the requests' lines."""
+    """Says on stdout what gunicorn says, in the shape of the requests' lines, and waits for no reader."""
 
     # Not gunicorn's setting logconfig_dict: with it, gunicorn adds a line of its own for each request, with its query.
     def setup(self, cfg: Any) -> None:  # noqa: ANN401 -- untyped
         """Set up as gunicorn does, but for where lines go and what they look like."""
         super().setup(cfg)
         dictConfig(dict(configuration()))
+        sys.stderr = UnwaitingText(stderr())  # a traceback or a warning waits for its reader no more than a line does
 
 
 logger_class = Lines

@@ -1,7 +1,7 @@
 """The composition root: everything is made and wired here, and nothing happens on import."""
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from http import HTTPStatus
 from importlib.util import find_spec
 from pathlib import Path
@@ -30,7 +30,7 @@ from service.contract import (
     Unready,
     batch_of,
 )
-from service.cors import Cors
+from service.cors import ANY, VARY, Cors
 from service.errors import NOTHING_HERE, NotReadyError, refusal
 from service.exposition import Exposition
 from service.guard import UNLIMITED, Guard
@@ -49,6 +49,8 @@ if TYPE_CHECKING:
 
     from service.limiter import Limiter
 
+Around = Callable[["WSGIApplication"], "WSGIApplication"]
+
 SENTENCES: Final[Mapping[int, str]] = {
     HTTPStatus.NOT_FOUND: NOTHING_HERE,
     HTTPStatus.METHOD_NOT_ALLOWED: "This path does not take this method; /docs lists what there is.",
@@ -60,6 +62,7 @@ class Application(Flask):
 
     limits: Limits
     observer: Observer
+    around: Around
 
 
 def create_app(
@@ -93,11 +96,18 @@ def create_app(
     if settings.prediction_middleware:
         app.wsgi_app = PredictionMiddleware(app.wsgi_app, answerer)  # type: ignore[method-assign]
     app.wsgi_app = guard_of(settings, resources, app.wsgi_app, clock)  # type: ignore[method-assign]
-    if settings.cors_origins:
-        app.wsgi_app = Cors(app.wsgi_app, settings.cors_origins)  # type: ignore[method-assign]
-    app.observer = Observer(Routes(app.url_map), resources.metrics, resources.log, ids)
-    app.wsgi_app = app.observer.around(app.wsgi_app)  # type: ignore[method-assign, assignment]
+    wide = (VARY, ("Access-Control-Allow-Origin", ANY)) if ANY in settings.cors_origins else ()
+    app.observer = Observer(Routes(app.url_map), resources.metrics, resources.log, ids, wide)
+    app.around = around(app.observer, settings.cors_origins)
+    app.wsgi_app = app.around(app.wsgi_app)  # type: ignore[method-assign, assignment]
     return app
+
+
+def around(observer: Observer, origins: Collection[str]) -> Around:
+    """What stands around every answer of an application, and around those that the worker gives in its place."""
+    if not origins:
+        return observer.around
+    return lambda application: observer.around(Cors(application, origins))
 
 
 def limits_of(settings: Settings) -> Limits:

@@ -15,6 +15,7 @@ Proxy = IPv4Network | IPv6Network | Literal["unix"]
 """Whose word is believed: a network's, or that of whoever may write to a UNIX socket of ours."""
 IPV6_PREFIX: Final = 64
 TRANSLATED: Final = IPv6Network("64:ff9b::/96")  # RFC 6052: IPv4 clients of a service that has IPv6 only
+MAPPED: Final = "::ffff:"
 
 
 class Clients(NamedTuple):
@@ -38,7 +39,7 @@ def client_address(environ: WSGIEnvironment, trusted: Sequence[Proxy]) -> str:
     Where an entry is no address, it is the proxy that wrote it. '' for a UNIX socket, which has none, unless a proxy
     is trusted there and says an address.
     """
-    peer: str = environ.get("REMOTE_ADDR", "")
+    peer = plain(environ.get("REMOTE_ADDR", ""))
     client = _address(peer) if trusted else None
     if client is None and not (peer == "" and UNIX in trusted):
         return peer
@@ -69,6 +70,11 @@ def limited_as(address: str, ipv6_prefix: int) -> str:
 
 def _is_trusted(address: IPv4Address | IPv6Address, trusted: Sequence[Proxy]) -> bool:
     return any(address in network for network in trusted if network != UNIX)
+
+
+def plain(host: str) -> str:
+    """Return the address as IPv4 writes it where IPv6 only wraps it, as a socket of both families does."""
+    return host[len(MAPPED) :] if host.startswith(MAPPED) and "." in host else host
 
 
 @lru_cache(maxsize=1024)  # a client asks again; but others choose what is written here, so the cache is bounded

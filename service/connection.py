@@ -24,6 +24,7 @@ from gunicorn.asgi.protocol import (
 from gunicorn.util import split_request_uri
 
 from service.adapter import Unfinished, environ_of, path_of, shared_by
+from service.client import plain
 from service.limits import TICK_SECONDS
 from service.ordinary import ordinary
 from service.reply import json_reply
@@ -93,6 +94,11 @@ class Connection(ASGIProtocol):  # type: ignore[misc]  # gunicorn carries no typ
         self._most_body = 0  # bytes, of the request that is read
         self._steps: _Steps | None = None  # of an answer that is not finished
         self.deadline = math.inf  # in the loop's time
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether it has been answered and has asked nothing since."""
+        return self._phase is Phase.IDLE
 
     def _is_ordinary(self) -> bool:
         """Whether nothing is configured that wants gunicorn's own view of a request."""
@@ -406,4 +412,4 @@ class Connection(ASGIProtocol):  # type: ignore[misc]  # gunicorn carries no typ
 
 def _address(name: object) -> Address | None:
     """The host and the port of a socket's name; None for that of a UNIX socket."""
-    return (name[0], name[1]) if isinstance(name, tuple) else None
+    return (plain(name[0]), name[1]) if isinstance(name, tuple) else None

@@ -3,10 +3,11 @@
 No line holds a part of what a client has sent but its request id and the ids of its trace, which have a fixed form.
 """
 
+import io
 import logging
-import os
 import sys
 from collections.abc import Mapping, MutableMapping
+from contextlib import suppress
 from datetime import UTC, datetime
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final
@@ -14,10 +15,10 @@ from typing import TYPE_CHECKING, Any, Final
 import orjson
 import structlog
 
+from service.sink import Sink, stderr, stdout
+
 if TYPE_CHECKING:
     from structlog.typing import Processor
-
-STDOUT: Final = 1
 
 _stamp: Final = structlog.processors.TimeStamper(fmt="iso", key="time")
 
@@ -29,16 +30,49 @@ class RequestLog:
 
     def __init__(self, descriptor: int | None = None) -> None:
         """Lines go to this descriptor, or stdout, each by one write, so that those of several workers do not mix."""
-        self._descriptor = _stdout() if descriptor is None else descriptor
-        self._render = _colored if os.isatty(self._descriptor) else _line
+        self._sink = stdout() if descriptor is None else Sink(descriptor)
+        self._render = _colored if self._sink.is_terminal else _line
 
     def write(self, status: int, facts: EventDict) -> None:
-        """Write what is known about one request. Raises OSError."""
-        line = self._render("info" if status < HTTPStatus.INTERNAL_SERVER_ERROR else "error", status, facts)
-        written = os.write(self._descriptor, line)
-        if written != len(line):
-            msg = f"only {written} bytes of a line were written"
-            raise OSError(msg)
+        """Write what is known about one request. Raises OSError when the line is dropped; never waits."""
+        self._sink.write(self._render("info" if status < HTTPStatus.INTERNAL_SERVER_ERROR else "error", status, facts))
+
+
+class LineHandler(logging.Handler):
+    """Writes records of the standard library as lines, and drops what their reader leaves no room for."""
+
+    def __init__(self) -> None:
+        """Lines go to stdout; to stderr if there is none."""
+        super().__init__()
+        self._sink = stderr() if sys.stdout is None else stdout()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write one record."""
+        try:
+            line = f"{self.format(record)}\n".encode(errors="backslashreplace")
+        except Exception:  # noqa: BLE001 -- as the handlers of the standard library do
+            self.handleError(record)
+            return
+        with suppress(OSError):  # it is dropped and counted
+            self._sink.write(line)
+
+
+class UnwaitingText(io.TextIOBase):
+    """A text stream that drops what its reader leaves no room for, in place of sys.stderr."""
+
+    def __init__(self, sink: Sink) -> None:
+        super().__init__()
+        self._sink = sink
+
+    def write(self, text: str) -> int:
+        """Write a text."""
+        with suppress(OSError):
+            self._sink.write(text.encode(errors="backslashreplace"))
+        return len(text)
+
+    def writable(self) -> bool:
+        """It is written to."""
+        return True
 
 
 def _line(level: str, status: int, facts: EventDict) -> bytes:
@@ -50,11 +84,6 @@ def _line(level: str, status: int, facts: EventDict) -> bytes:
 def _colored(level: str, status: int, facts: EventDict) -> bytes:
     event = _stamp(None, level, {"level": level, "event": "request", "status": status, **facts})
     return f"{_console()(None, level, event)}\n".encode()
-
-
-def _stdout() -> int:
-    """Nowhere if the process was started without a stdout: another file may have its number."""
-    return os.open(os.devnull, os.O_WRONLY) if sys.stdout is None else STDOUT
 
 
 def configuration() -> Mapping[str, object]:
@@ -77,7 +106,7 @@ def configuration() -> Mapping[str, object]:
             "service": {"level": "INFO", "handlers": ["lines"], "propagate": False},
             "pricing": {"level": "INFO", "handlers": ["lines"], "propagate": False},
         },
-        "handlers": {"lines": {"class": "logging.StreamHandler", "formatter": "lines", "stream": "ext://sys.stdout"}},
+        "handlers": {"lines": {"()": LineHandler, "formatter": "lines"}},
         "formatters": {"lines": {"()": formatter}},
     }
 

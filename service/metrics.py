@@ -62,7 +62,9 @@ METRICS: Final[Mapping[str, Declared]] = {
     "appraiser_model_refusals_total": Declared("counter", ("version", "reason"), "Versions refused by workers."),
     "appraiser_journal_records_total": Declared("counter", (), "Predictions in the journal."),
     "appraiser_journal_dropped_total": Declared("counter", (), "Predictions answered, but not in the journal."),
-    "appraiser_log_lines_dropped_total": Declared("counter", (), "Requests whose log line could not be written."),
+    "appraiser_log_lines_dropped_total": Declared(
+        "counter", (), "Requests whose log line was dropped: stdout did not take it."
+    ),
     "appraiser_workers": Declared("gauge", (), "Living workers."),
     "appraiser_worker_ready": Declared("gauge", ("worker",), "Whether a worker can predict."),
     "appraiser_worker_generation": Declared("gauge", ("worker",), "Deployment that a worker serves whole; 0: none."),

@@ -43,11 +43,15 @@ class Routes:
 class Observer:
     """Wraps WSGI applications; made once, so that all answers of a process are told alike."""
 
-    def __init__(self, routes: Routes, metrics: Metrics, log: RequestLog | None, ids: Ids) -> None:
+    def __init__(
+        self, routes: Routes, metrics: Metrics, log: RequestLog | None, ids: Ids, unparsed: Headers = ()
+    ) -> None:
+        """`unparsed` are further headers of what answers a request that could not be read, origin and all."""
         self._route_of = routes.of
         self._metrics = metrics
         self._log = log
         self._ids = ids
+        self._unparsed = unparsed
 
     def around(self, application: "WSGIApplication") -> "WSGIApplication":
         """The same application, observed. What it raises is logged and answered 500."""
@@ -58,7 +62,7 @@ class Observer:
         trace = Trace(self._ids.one())
         self._metrics.unparsed(status)
         self._write(trace, status, {})
-        return (*DATA_HEADERS, (REQUEST_ID, trace.request_id))
+        return (*DATA_HEADERS, (REQUEST_ID, trace.request_id), *self._unparsed)
 
     def _answer(
         self, application: "WSGIApplication", environ: "WSGIEnvironment", start_response: "StartResponse"

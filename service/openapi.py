@@ -65,7 +65,7 @@ def document(batch: type[Houses], *, keys: bool = False, limit: bool = False) ->
             "version": "1.0.0",
             "description": "House prices with an interval that holds at its level, and the version that said it.",
         },
-        "servers": [{"url": "/"}],
+        "servers": [{"url": "."}],  # relative to this document, so that it holds behind a path prefix too
         "paths": {
             path: {
                 method: _as_all(_guarded(operation, ACCESS[path], keys=keys, limit=limit))

@@ -147,6 +147,12 @@ class Settings(BaseSettings):
         gt=0,
         description="Seconds for a client to take its answer, and to close when the service has.",
     )
+    keepalive_seconds: int = Field(
+        default=75,
+        ge=1,
+        le=3_600,
+        description="Seconds for which an idle connection is kept; longer than the load balancer in front keeps it.",
+    )
     trusted_proxies: Annotated[tuple[Annotated[Proxy, PlainValidator(_proxy)], ...], NoDecode, LISTED] = Field(
         default=(),
         description="Whose `X-Forwarded-For` and `X-Forwarded-Proto` are believed: addresses or networks, with commas; "

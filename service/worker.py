@@ -6,8 +6,9 @@ tick which ones have passed. The application is not started before its request i
 
 The configured application is a plain WSGI callable, which `gthread` and `sync` serve as well. It may carry its own
 limits: `application.limits = Limits(...)`; else those of service/limits.py hold. It may carry an observer, which is
-told of what the worker answers in its place: `application.observer = Observer(...)`. Timeouts that gunicorn has a
-setting for stay there: `keepalive`, `graceful_timeout`, `limit_request_line` and its siblings, `worker_connections`.
+told of what the worker answers in its place: `application.observer = Observer(...)`; and what stands around its
+answers, to stand around those too: `application.around`. Timeouts that gunicorn has a setting for stay there:
+`keepalive`, `graceful_timeout`, `limit_request_line` and its siblings, `worker_connections`.
 
 HTTP/1.1 only: TLS and HTTP/2 are the proxy's, and an upgrade to WebSocket is answered as the ordinary GET it also is.
 """
@@ -29,6 +30,7 @@ from gunicorn.workers.gasgi import ASGIWorker
 from service.acceptor import Acceptor, Census
 from service.adapter import TAKES_STEPS, WsgiAdapter, environ_key
 from service.connection import Connection
+from service.descriptors import make_room
 from service.limits import DEFAULTS, TICK_SECONDS
 from service.ordinary import Bounds
 from service.turns import Turns
@@ -43,6 +45,8 @@ if TYPE_CHECKING:
 # Of an ordinary request, in bytes and header fields; what has more is no less welcome, but gunicorn's parser reads it.
 MOST_HEAD: Final = 8_190
 MOST_FIELDS: Final = 100
+# What an idle connection gets while another waits for its place: enough for a client that asks again at once.
+CROWDED_IDLE_SECONDS: Final = 5.0
 
 
 class AppraiserWorker(ASGIWorker):  # type: ignore[misc]  # gunicorn carries no types
@@ -110,9 +114,9 @@ class AppraiserWorker(ASGIWorker):  # type: ignore[misc]  # gunicorn carries no 
         super(ASGIWorker, self).load_wsgi()  # the base's: stock's expects an ASGI application
         self.limits = getattr(self.wsgi, "limits", DEFAULTS)
         observer = getattr(self.wsgi, "observer", None)
-        around = {"around": observer.around} if observer else {}
+        around = getattr(self.wsgi, "around", observer.around if observer else lambda application: application)
         self.unparsed = observer.unparsed if observer else lambda _status: ()
-        self.adapter = WsgiAdapter(self.wsgi, self.log.error_log, **around)
+        self.adapter = WsgiAdapter(self.wsgi, self.log.error_log, around)
         self.base = base_environ(self.cfg) | {TAKES_STEPS: True}
         self._bounds = bounds_of(self.cfg, self.limits)
 
@@ -157,7 +161,7 @@ class AppraiserWorker(ASGIWorker):  # type: ignore[misc]  # gunicorn carries no 
             self.loop,
             [listener.sock for listener in self.sockets],
             lambda: Connection(self),
-            most=self.worker_connections,
+            most=make_room(self.worker_connections, self.log.error_log),
             census=self.census,
             place=self._place,
             log=self.log.error_log,
@@ -171,8 +175,11 @@ class AppraiserWorker(ASGIWorker):  # type: ignore[misc]  # gunicorn carries no 
         """Beat the heart, expire what is overdue, wait for the next tick or for somebody to wake us."""
         self.notify()
         now = self.loop.time()
+        # When all places are taken, a connection that idles makes room sooner.
+        is_full = self.alive and not self.acceptor.is_open
+        cut = max(0.0, self.cfg.keepalive - CROWDED_IDLE_SECONDS) if is_full else 0.0
         for connection in tuple(self.connections):
-            if connection.deadline <= now:
+            if connection.deadline - (cut if connection.is_idle else 0.0) <= now:
                 connection.expire()
         with suppress(TimeoutError):
             await asyncio.wait_for(self._wake.wait(), TICK_SECONDS)

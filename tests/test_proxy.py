@@ -7,6 +7,7 @@ import select
 import shutil
 import socket
 import subprocess
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,6 +16,7 @@ from typing import Any, Final
 import httpx
 import pytest
 
+from service.headers import DATA_HEADERS
 from service.settings import Settings
 from tests.gunicorn_process import HOST, ROOT, GunicornProcess, gunicorn
 from tests.nginx_process import DEPLOY, NginxProcess, command, free_port, needs_nginx, nginx
@@ -154,6 +156,7 @@ def test_where_no_instance_answers_nginx_says_so_as_the_service_would() -> None:
             assert (answer.status_code, answer.headers["Content-Type"]) == (503, "application/json")
             assert answer.json() == {"detail": "No instance answers."}
             assert (answer.headers["Retry-After"], answer.headers["Server"]) == ("1", "nginx")
+            assert answer.headers.items() >= {name.lower(): value for name, value in DATA_HEADERS}.items()
         assert "planted-secret" not in proxy.log
 
 
@@ -239,4 +242,85 @@ def first_of(*listeners: socket.socket) -> socket.socket:
 def test_nginx_gives_an_idle_connection_up_before_the_service_does() -> None:
     (seconds,) = re.findall(r"^ +keepalive_timeout (\d+)s;", (DEPLOY / "nginx.conf").read_text(), re.MULTILINE)
 
-    assert int(seconds) <= runpy.run_path(str(ROOT / "gunicorn.conf.py"))["keepalive"] - 1
+    assert int(seconds) < runpy.run_path(str(ROOT / "gunicorn.conf.py"))["keepalive"] - 1
+
+
+ENDED: Final = b"\r\nHost: a\r\nConnection: close\r\n"
+REFUSED: Final = {
+    "no HTTP": (b"planted-secret\r\n\r\n", 400),
+    "no host": (b"GET / HTTP/1.1\r\n\r\n", 400),
+    "a wrong host": (b"GET / HTTP/1.1\r\nHost: a b\r\nConnection: close\r\n\r\n", 400),
+    "a wrong path": (b"GET /%zz HTTP/1.1" + ENDED + b"\r\n", 400),
+    "two lengths": (
+        b"POST / HTTP/1.1" + ENDED + b"Content-Length: 0\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        400,
+    ),
+    "a wrong chunk": (b"POST / HTTP/1.1" + ENDED + b"Transfer-Encoding: chunked\r\n\r\nzz\r\n", 400),
+    "another method": (b"TRACE / HTTP/1.1" + ENDED + b"\r\n", 405),
+    "too large": (b"POST / HTTP/1.1" + ENDED + b"Content-Length: 9999999\r\n\r\n", 413),
+    "a long line": (b"GET /" + b"x" * 40_000 + b" HTTP/1.1" + ENDED + b"\r\n", 414),
+    "a long field": (b"GET / HTTP/1.1" + ENDED + b"X: " + b"x" * 40_000 + b"\r\n\r\n", 431),
+    "an unknown coding": (b"POST / HTTP/1.1" + ENDED + b"Transfer-Encoding: gzip\r\n\r\n", 501),
+    "another HTTP": (b"GET / HTTP/3.0" + ENDED + b"\r\n", 505),
+    "metrics": (b"GET /metrics HTTP/1.1" + ENDED + b"\r\n", 404),
+    "its own path": (b"GET /.refused HTTP/1.1" + ENDED + b"\r\n", 404),
+}
+
+
+@pytest.mark.parametrize(("sent", "status"), REFUSED.values(), ids=REFUSED)
+def test_what_nginx_refuses_itself_it_refuses_as_the_service_does(
+    proxy: NginxProcess, sent: bytes, status: int
+) -> None:
+    with socket.create_connection((HOST, proxy.port), 30) as client:
+        client.sendall(sent)
+        with client.makefile("rb") as answer:
+            assert answer.readline().split()[1] == str(status).encode()
+            headers = dict(line.decode().rstrip().split(": ", 1) for line in iter(answer.readline, b"\r\n"))
+            body = json.loads(answer.read(int(headers["Content-Length"])))
+
+    assert (headers["Content-Type"], list(body)) == ("application/json", ["detail"])
+    assert "cannot pass" not in body["detail"]
+    assert headers.items() >= dict(DATA_HEADERS).items()
+    assert re.fullmatch("[0-9a-f]{32}", headers["X-Request-ID"])
+    assert "Retry-After" not in headers
+    wait_until(lambda: f'"request_id":"{headers["X-Request-ID"]}"' in proxy.log)
+    assert "planted-secret" not in proxy.log
+
+
+def test_every_status_that_nginx_may_say_itself_is_json() -> None:
+    """Those that no request of a test can make it say; the numbers are of its source, ngx_http_special_response.c."""
+    shipped = (DEPLOY / "nginx.conf").read_text()
+    told = {
+        int(number)
+        for line in re.findall(r"error_page ([^;/]+)", shipped)
+        for number in line.split()
+        if "=" not in number
+    }
+
+    assert told >= {*range(400, 407), *range(408, 417), 421, 429, *range(494, 498), *range(500, 506), 507} - {407}
+
+
+def test_what_the_service_says_of_itself_nginx_does_not_say_again() -> None:
+    with nginx_before_headers() as (server, expected), client_of(server.url) as client:
+        answer = client.get("/")
+
+    assert [(name, value) for name, value in answer.headers.multi_items() if name in expected] == list(expected.items())
+
+
+@contextmanager
+def nginx_before_headers() -> Iterator[tuple[NginxProcess, dict[str, str]]]:
+    """nginx in front of a service that sends headers of its own, one answer long."""
+    expected = {name.lower(): "of-the-service" for name, _ in (*DATA_HEADERS, ("X-Request-ID", ""))}
+    with counting() as listener, nginx(listener.getsockname()[1]) as server:
+
+        def answer() -> None:
+            connection, _ = listener.accept()
+            connection.recv(65536)
+            lines = "".join(f"{name}: {value}\r\n" for name, value in expected.items())
+            connection.sendall(f"HTTP/1.1 503 Busy\r\nContent-Length: 0\r\n{lines}\r\n".encode())
+            connection.close()
+
+        answering = threading.Thread(target=answer)
+        answering.start()
+        yield server, expected
+        answering.join()

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.client import UNIX, Clients, client_address, limited_as
+from service.client import UNIX, Clients, client_address, limited_as, plain
 from service.settings import OUR_WORKER
 from tests.gunicorn_process import ROOT, gunicorn
 
@@ -58,7 +58,7 @@ def asked(peer: str, told: str | None) -> dict[str, str]:
 )
 def test_the_client_is_the_first_stranger_from_the_right(peer: str, told: str | None, client: str) -> None:
     assert client_address(asked(peer, told), PROXIES) == client
-    assert client_address(asked(peer, told), NOBODY) == peer
+    assert client_address(asked(peer, told), NOBODY) == plain(peer)
 
 
 @pytest.mark.parametrize(
@@ -125,7 +125,7 @@ workers = 1
 """
 APPLICATION: Final = """
 import json
-from service.client import UNIX, Clients, client_address, limited_as
+from service.client import UNIX, Clients, client_address, limited_as, plain
 from service.settings import read_settings
 
 trusted = read_settings().trusted_proxies
@@ -195,3 +195,18 @@ def test_a_proxy_at_a_unix_socket_is_believed_where_it_is_configured(
         for more in ({}, PARSED):
             assert tuple(client.post("/", headers=SPOOFED | more, content=b"x", timeout=30).json()) == expected
         assert seen(server.url, SPOOFED) == ("http", "127.0.0.1")
+
+
+@pytest.mark.parametrize(
+    ("host", "expected"),
+    [
+        ("::ffff:10.0.0.2", "10.0.0.2"),
+        ("10.0.0.2", "10.0.0.2"),
+        ("::1", "::1"),
+        ("2001:db8::ffff:1", "2001:db8::ffff:1"),
+        ("::ffff:a00:2", "::ffff:a00:2"),
+        ("", ""),
+    ],
+)
+def test_an_address_of_ipv4_is_written_as_such(host: str, expected: str) -> None:
+    assert plain(host) == expected

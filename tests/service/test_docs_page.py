@@ -16,6 +16,7 @@ import pytest
 
 from service.headers import PAGE_HEADERS
 from tests.gunicorn_process import GunicornProcess
+from tests.nginx_process import needs_nginx, nginx
 
 CHROMIUM: Final = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 BROWSER_SECONDS: Final = 120  # for what takes three on an idle machine
@@ -75,6 +76,7 @@ class Shown(NamedTuple):
 
 def chromium(url: str, profile: Path) -> Shown:
     """Load `url`, with the network cut but for this machine."""
+    profile.mkdir(exist_ok=True)
     log = profile / "net.json"
     command = [
         str(CHROMIUM),
@@ -118,6 +120,40 @@ def test_a_browser_shows_every_operation_and_asks_no_other_host(server: Gunicorn
     assert f"{server.url}/openapi.json" in asked
     assert [address for address in asked if not address.startswith(f"{server.url}/")] == []
     assert refused == []
+
+
+# Below a prefix, and beside the documentation a page that shows it as it is and clicks "Execute".
+PREFIXED: Final = """
+listen {};
+location /appraiser/ {{ proxy_pass http://appraiser/; }}
+location = /appraiser/click {{
+    default_type text/html;
+    add_header X-Policy none; # none of the server's, which forbid a script
+    return 200 '<!doctype html><link rel="icon" href="docs/swagger/images/swagger.svg"><div id="swagger-ui"></div>
+<script src="docs/swagger/js/swagger-ui-bundle.js"></script>
+<script>
+SwaggerUIBundle({{ url: "openapi.json", dom_id: "#swagger-ui", docExpansion: "full", tryItOutEnabled: true }});
+const looking = setInterval(() => {{
+  const operation = document.querySelector("#operations-predictions-predict");
+  if (operation?.querySelector(".request-url")) clearInterval(looking);
+  else operation?.querySelector(".execute")?.click(); // again, until its body is there
+}}, 100);
+</script>';
+}}
+"""
+
+
+@needs_nginx
+@pytest.mark.skipif(CHROMIUM is None, reason="needs chromium, which is not installed")
+def test_behind_a_path_prefix_the_page_works_and_asks_below_it(server: GunicornProcess, tmp_path: Path) -> None:
+    with nginx(server.port, listen=PREFIXED) as proxy:
+        shown, asked, refused = chromium(f"{proxy.url}/appraiser/docs", tmp_path / "docs")
+        _, tried, _ = chromium(f"{proxy.url}/appraiser/click", tmp_path / "click")
+
+    assert 'id="operations-predictions-predict"' in shown
+    assert refused == []
+    assert f"{proxy.url}/appraiser/predict" in {address.partition("?")[0] for address in tried}
+    assert [address for address in (*asked, *tried) if not address.startswith(f"{proxy.url}/appraiser/")] == []
 
 
 PAGE: Final = b"""<!doctype html><title>bad</title><p style="color: red">styled</p>

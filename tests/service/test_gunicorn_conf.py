@@ -1,12 +1,14 @@
 """gunicorn.conf.py: what it makes of the environment, and of a wrong one."""
 
+import errno
 import os
 import runpy
+import socket
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Self
 
 import pytest
 
@@ -37,14 +39,59 @@ Configure = Callable[[dict[str, str]], dict[str, Any]]
 def test_it_needs_no_environment(configure: Configure) -> None:
     found = configure({})
 
-    assert found["bind"] == "0.0.0.0:8000"
+    assert found["bind"] == found["addresses"]("8000")
     assert (found["wsgi_app"], found["preload_app"]) == ("service.app:create_app()", False)
     assert (found["worker_class"], found["threads"]) == (OUR_WORKER, 1)
     assert 1 <= found["workers"] <= CPUS
 
 
 def test_it_listens_on_port(configure: Configure) -> None:
-    assert configure({"PORT": "1234"})["bind"].endswith(":1234")
+    assert {address.rpartition(":")[2] for address in configure({"PORT": "1234"})["bind"]} == {"1234"}
+
+
+class Probe:
+    """A socket of IPv6, on a host where those are for IPv6 alone or not."""
+
+    def __init__(self, *, is_v6_only: bool) -> None:
+        self._is_v6_only = is_v6_only
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def bind(self, address: tuple[str, int]) -> None:
+        assert address == ("::", 0)
+
+    def getsockopt(self, *option: int) -> int:
+        assert option == (socket.IPPROTO_IPV6, socket.IPV6_V6ONLY)
+        return int(self._is_v6_only)
+
+
+def no_socket(family: int) -> Probe:
+    raise OSError(errno.EAFNOSUPPORT, os.strerror(errno.EAFNOSUPPORT), family)
+
+
+@pytest.mark.parametrize(
+    ("make", "expected"),
+    [
+        pytest.param(lambda _: Probe(is_v6_only=False), ["[::]:80"], id="one socket takes both"),
+        pytest.param(lambda _: Probe(is_v6_only=True), ["0.0.0.0:80", "[::]:80"], id="one for each"),
+        pytest.param(no_socket, ["0.0.0.0:80"], id="a host without IPv6"),
+    ],
+)
+def test_it_listens_on_both_families_as_far_as_the_host_has_them(
+    configure: Configure, make: Callable[[int], Probe], expected: list[str]
+) -> None:
+    assert configure({})["addresses"]("80", make) == expected
+
+
+def test_an_idle_connection_outlives_that_of_a_load_balancer_unless_a_setting_says_otherwise(
+    configure: Configure,
+) -> None:
+    assert configure({})["keepalive"] > 60
+    assert configure({"APPRAISER_KEEPALIVE_SECONDS": "7"})["keepalive"] == 7
 
 
 def test_web_concurrency_is_the_number_of_workers(configure: Configure) -> None:

@@ -1,12 +1,17 @@
 """The log: JSON, a line for a request, whoever says it; nothing in it of what a client has sent; readable by people."""
 
+import fcntl
 import json
 import logging
 import os
 import pty
 import re
+import select
+import signal
+import socket
 import subprocess
 import sys
+import termios
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -20,6 +25,7 @@ from service.logs import RequestLog, formatter
 from tests.bodies import GOOD
 from tests.fake_service import HOUSE
 from tests.gunicorn_process import ROOT, GunicornProcess, gunicorn
+from tests.waiting import wait_until
 
 SECRET: Final = "hunter2"  # noqa: S105 -- to be looked for
 TRACE, SPAN = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
@@ -238,21 +244,146 @@ def test_without_a_stdout_no_line_goes_into_a_file_that_has_its_number(tmp_path:
     assert (tmp_path / "file").read_bytes() == b""
 
 
-def test_a_part_of_a_line_is_a_line_lost() -> None:
+@pytest.fixture
+def pipe() -> Iterator[tuple[int, int]]:
+    """A pipe of the smallest size: its two ends, both of which wait by default."""
     read, write = os.pipe()
-    os.set_blocking(write, False)
-    log = RequestLog(write)
-
-    def fill() -> None:
-        while True:
-            log.write(200, {"request_id": "a" * 10_000})
-
-    with pytest.raises(OSError, match=r"only [1-9][0-9]* bytes of a line were written"):
-        fill()
-    with pytest.raises(BlockingIOError):
-        log.write(200, {"request_id": "no room for a byte of it"})
+    fcntl.fcntl(write, fcntl.F_SETPIPE_SZ, select.PIPE_BUF)
+    yield read, write
     os.close(read)
     os.close(write)
+
+
+def fill(log: RequestLog, facts: dict[str, Any]) -> int:
+    """Write until a line is dropped: how many were not."""
+    for written in range(1_000):
+        try:
+            log.write(200, dict(facts))
+        except BlockingIOError:
+            return written
+    raise AssertionError
+
+
+def drained(descriptor: int) -> list[dict[str, Any]]:
+    """All that is in the pipe."""
+    found = b""
+    while select.select([descriptor], [], [], 0)[0]:
+        found += os.read(descriptor, 65_536)
+    return lines(found.decode())
+
+
+def test_a_line_that_the_reader_leaves_no_room_for_is_dropped_and_the_next_one_says_so(pipe: tuple[int, int]) -> None:
+    read, write = pipe
+    log = RequestLog(write)
+    written = fill(log, {"request_id": "a" * 100})
+    with pytest.raises(BlockingIOError):
+        log.write(200, {"request_id": "b" * 100})
+
+    assert [line["request_id"] for line in drained(read)] == ["a" * 100] * written
+    log.write(200, {"request_id": "c"})
+    told, line = drained(read)
+    assert (told["level"], told["dropped"], line["request_id"]) == ("warning", 2, "c")
+    log.write(200, {"request_id": "d"})
+    assert [line["request_id"] for line in drained(read)] == ["d"]
+    assert os.get_blocking(write)  # the description is the shell's too
+
+
+def test_the_rest_of_a_line_that_was_written_in_part_is_written_before_the_next(pipe: tuple[int, int]) -> None:
+    read, write = pipe
+    log, long = RequestLog(write), "a" * 6_000
+    log.write(200, {"request_id": long})
+    begun = os.read(read, 65_536)
+    log.write(200, {"request_id": "b" * 1_500})  # behind the rest of the first one
+    with pytest.raises(BlockingIOError):
+        log.write(200, {"request_id": "b" * 1_500})
+    middle = os.read(read, 65_536)
+    log.write(200, {"request_id": "last"})
+
+    found = lines((begun + middle + os.read(read, 65_536)).decode())
+    assert [line.get("request_id") for line in found] == [long, "b" * 1_500, None, "last"]
+
+
+def test_a_socket_that_nobody_reads_costs_a_line_and_no_time() -> None:
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        log = RequestLog(theirs.fileno())
+        written = fill(log, {"request_id": "a" * 100})
+        found = b""
+        while found.count(b"\n") != written:
+            found += ours.recv(65_536)
+
+        assert {line["request_id"] for line in lines(found.decode())} == {"a" * 100}
+        assert theirs.gettimeout() is None
+        assert os.get_blocking(theirs.fileno())
+
+
+def test_a_terminal_that_was_stopped_costs_a_line_and_no_time() -> None:
+    ours, theirs = pty.openpty()
+    termios.tcflow(theirs, termios.TCOOFF)  # as Ctrl-S does
+    log = RequestLog(theirs)
+
+    assert fill(log, {"request_id": "a" * 100}) < 1_000
+
+    os.close(ours)
+    os.close(theirs)
+
+
+HAMMER: Final = """
+import sys
+from contextlib import suppress
+from service.logs import RequestLog
+log = RequestLog()
+for number in range(20_000):
+    with suppress(BlockingIOError):
+        log.write(200, {"request_id": sys.argv[1] * 100})
+"""
+
+
+def test_lines_of_several_workers_do_not_mix_when_some_are_dropped(pipe: tuple[int, int]) -> None:
+    read, write = pipe
+    workers = [
+        subprocess.Popen([sys.executable, "-c", HAMMER, name], cwd=ROOT, stdout=write, stderr=subprocess.PIPE)
+        for name in "abc"
+    ]
+    found = b""
+    while any(worker.poll() is None for worker in workers):
+        if select.select([read], [], [], 0.1)[0]:
+            found += os.read(read, 1_000)  # so little at once that there is no room most of the time
+    while select.select([read], [], [], 0)[0]:
+        found += os.read(read, 65_536)
+
+    assert [worker.returncode for worker in workers] == [0, 0, 0]
+    told = lines(found.decode())
+    assert {line.get("request_id") for line in told} == {None, *(name * 100 for name in "abc")}
+    for worker in workers:
+        assert worker.stderr is not None
+        worker.stderr.close()
+
+
+def test_a_pipe_that_nobody_reads_holds_up_no_request_and_no_master(artifacts: Path, tmp_path: Path) -> None:
+    fifo = tmp_path / "stdout"
+    os.mkfifo(fifo)
+    reader = os.open(fifo, os.O_RDWR | os.O_NONBLOCK)
+    fcntl.fcntl(reader, fcntl.F_SETPIPE_SZ, select.PIPE_BUF)
+    harm = f"descriptor = os.open({str(fifo)!r}, os.O_WRONLY); os.dup2(descriptor, 1); os.dup2(descriptor, 2)"
+    with configured(tmp_path, artifacts, harm) as server:
+        with httpx.Client(base_url=server.url, timeout=30) as client:
+            assert {client.get("/health").status_code for _ in range(100)} == {200}
+            dropped = "appraiser_log_lines_dropped_total "
+            (count,) = [line for line in client.get("/metrics").text.splitlines() if line.startswith(dropped)]
+            assert float(count.removeprefix(dropped)) > 50
+            found = drained(reader)
+            client.get("/health/live")
+        (told, _) = [line for line in drained(reader) if line["event"] != "request" or "/live" in line["route"]]
+        assert told["dropped"] > 50
+        while fill(RequestLog(reader), {"request_id": "full"}):
+            pass
+        (worker,) = Path(f"/proc/{server.pid}/task/{server.pid}/children").read_text().split()
+        os.kill(int(worker), signal.SIGKILL)
+        wait_until(lambda: Path(f"/proc/{server.pid}/task/{server.pid}/children").read_text().split() != [worker])
+        assert server.stop() < 30  # the master says that it stops, and does
+    os.close(reader)
+    assert {"request"} < {line["event"] for line in found}
 
 
 def test_a_text_that_is_no_utf_8_is_said_all_the_same() -> None:

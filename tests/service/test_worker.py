@@ -537,6 +537,19 @@ def test_above_worker_connections_a_client_waits_until_there_is_room(tmp_path: P
         assert answer(waiting)[0] == 200
 
 
+def test_a_connection_that_idles_makes_room_when_all_places_are_taken(tmp_path: Path) -> None:
+    arguments = ["--worker-connections", "3", "--keep-alive", "3600"]
+    with serve(tmp_path, *arguments) as server, ExitStack() as clients:
+        idle = [clients.enter_context(server.connect()) for _ in range(3)]
+        for client in idle:
+            client.sendall(request("/"))
+            assert answer(client)[0] == 200
+        waiting = clients.enter_context(server.connect())
+        waiting.sendall(request("/"))
+        assert answer(waiting)[0] == 200
+        assert any(everything(client) == b"" for client in idle)
+
+
 def test_a_worker_that_is_full_leaves_clients_to_the_other(tmp_path: Path) -> None:
     limits = "Limits(header_seconds=300)"
     arguments = ["--worker-connections", "3"]
