@@ -17,9 +17,10 @@ from pathlib import Path
 from typing import Final, Literal, NamedTuple, Self, TypeAlias
 
 import orjson
-from pydantic import AwareDatetime, BaseModel, ConfigDict, FiniteFloat, ValidationError
+from pydantic import AwareDatetime, FiniteFloat, ValidationError
 
 from pricing.errors import DamagedJournalError, UnknownPredictionError
+from pricing.format import Stored, reason_of
 from pricing.ids import moment
 from pricing.manifest import Sha256, Version
 from pricing.memory import give_back
@@ -47,10 +48,8 @@ Arm = Literal["champion", "challenger", "requested"]
 logger = logging.getLogger(__name__)
 
 
-class Record(BaseModel):
+class Record(Stored):
     """One line. A line of a later release may say more."""
-
-    model_config = ConfigDict(frozen=True, extra="ignore")
 
     prediction_id: str
     sequence: int
@@ -82,8 +81,7 @@ class Record(BaseModel):
         try:
             return cls.model_validate_json(line)
         except ValidationError as error:
-            first = error.errors(include_url=False)[0]
-            msg = f"a line of the journal is no record: {'.'.join(map(str, first['loc'])) or 'line'}: {first['msg']}"
+            msg = f"a line of the journal is no record: {reason_of(error, 'line')}"
             raise DamagedJournalError(msg) from error
 
 
@@ -149,7 +147,7 @@ class Journal:
 
     def __init__(self, root: Path, instance: str, slot: int, segment_bytes: int, keep_days: int) -> None:
         self.root = root
-        self._owner = {"instance": instance, "slot": slot}
+        self._owner = {"instance": instance, "slot": slot, "format": Record.NEWEST}
         self._ends: dict[Source, bytes] = {}
         self._writer = f"{instance}-{slot}"
         self._segment_bytes = segment_bytes
