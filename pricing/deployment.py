@@ -7,9 +7,10 @@ from collections.abc import Iterable, Mapping
 from hashlib import blake2b
 from typing import Annotated, Final, Literal, NamedTuple, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from pricing.errors import DeploymentChangedError, NoPreviousError, NothingDeployedError, SplitError
+from pricing.format import Stored
 from pricing.manifest import Sha256, Version
 
 BUCKETS: Final = 100  # one for each percent
@@ -28,10 +29,8 @@ class Target(NamedTuple):
     split_since: int | None
 
 
-class Deployment(BaseModel):
+class Deployment(Stored):
     """Which versions answer. The pointer seals each version by the digest of its manifest, which seals the graph."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     generation: int = Field(ge=1)
     champion: Version

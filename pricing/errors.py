@@ -4,6 +4,7 @@ AppraiserError
 ├── ArtifactError            a published version cannot be used
 │   ├── UnknownVersionError    there is no such version
 │   └── DamagedArtifactError   its files are not what was published
+│       └── UnreadableArtifactError  its files cannot be read now; what they hold is not known
 ├── VersionExistsError       a version is published once
 ├── NotWritableError         the folder of the versions cannot be written
 ├── DeploymentError          it cannot be deployed like that, and nothing has changed
@@ -17,12 +18,19 @@ AppraiserError
 ├── KeyStoreError            the keys of clients cannot be changed or read like that
 │   ├── UnknownKeyError        there is no such key, or it is over
 │   └── DamagedKeysError       their file is not what was written
+│       └── UnreadableKeysError    their file cannot be read now; what it holds is not known
 └── ModelError               a graph that cannot be run, or does not answer with prices
+
+UnreadableError, a second base of two of these, is a failed read: it is worth another try, where damage is not.
 """
 
 
 class AppraiserError(Exception):
     """Base of all errors of the domain; its text is one sentence for a person."""
+
+
+class UnreadableError(AppraiserError):
+    """The disk, the permissions or the limits of this process keep a file from being read."""
 
 
 class ArtifactError(AppraiserError):
@@ -35,6 +43,10 @@ class UnknownVersionError(ArtifactError):
 
 class DamagedArtifactError(ArtifactError):
     """The files of a version are not what was published."""
+
+
+class UnreadableArtifactError(DamagedArtifactError, UnreadableError):
+    """The files of a version, or the deployment, cannot be read now."""
 
 
 class VersionExistsError(AppraiserError):
@@ -91,3 +103,7 @@ class UnknownKeyError(KeyStoreError):
 
 class DamagedKeysError(KeyStoreError):
     """The file of the keys is not what was written."""
+
+
+class UnreadableKeysError(DamagedKeysError, UnreadableError):
+    """The file of the keys cannot be read now."""

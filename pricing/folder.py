@@ -7,12 +7,14 @@ import fcntl
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeAlias
 
 from pricing.disk import Disk
 from pricing.errors import NotWritableError
 
 ASIDE: Final = ".aside-"
+
+Stamp: TypeAlias = tuple[int, int, int, int]
 
 
 class Folder:
@@ -66,10 +68,14 @@ class Folder:
         self._disk.sync(aside)
         self._disk.rename(aside, self.root / name)
 
-    def _stamp(self, name: str) -> tuple[int, int, int] | None:
-        """What is another whenever another file is there under a name; None when there is none. Costs one `stat`."""
+    def _stamp(self, name: str) -> Stamp | None:
+        """A value that changes whenever the file of a name changes; None if there is no such file. Costs one `stat`.
+
+        Raises OSError if that is not known: a file that cannot be looked at is not a file that is gone.
+        """
         try:
             found = (self.root / name).stat()
-        except OSError:
+        except (FileNotFoundError, NotADirectoryError):
             return None
-        return found.st_ino, found.st_mtime_ns, found.st_size
+        # the time of the last change too: a copy may have the time of writing and the size of what it replaces
+        return found.st_ino, found.st_mtime_ns, found.st_ctime_ns, found.st_size

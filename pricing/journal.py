@@ -16,10 +16,11 @@ from pathlib import Path
 from typing import Final, Literal, NamedTuple, Self, TypeAlias
 
 import orjson
-from pydantic import AwareDatetime, BaseModel, ConfigDict, FiniteFloat, ValidationError
+from pydantic import AwareDatetime, FiniteFloat, ValidationError
 
 from pricing.clock import Clock, ClockWatch, boot_time, is_steady
 from pricing.errors import DamagedJournalError, UnknownPredictionError
+from pricing.format import Stored, reason_of
 from pricing.ids import moment
 from pricing.journal_folder import JournalFolder
 from pricing.manifest import Sha256, Version
@@ -52,10 +53,8 @@ Arm = Literal["champion", "challenger", "requested"]
 logger = logging.getLogger(__name__)
 
 
-class Record(BaseModel):
+class Record(Stored):
     """One line. A line of a later release may say more."""
-
-    model_config = ConfigDict(frozen=True, extra="ignore")
 
     prediction_id: str
     sequence: int
@@ -87,8 +86,7 @@ class Record(BaseModel):
         try:
             return cls.model_validate_json(line)
         except ValidationError as error:
-            first = error.errors(include_url=False)[0]
-            msg = f"a line of the journal is no record: {'.'.join(map(str, first['loc'])) or 'line'}: {first['msg']}"
+            msg = f"a line of the journal is no record: {reason_of(error, 'line')}"
             raise DamagedJournalError(msg) from error
 
 
@@ -277,7 +275,7 @@ class Journal:
         """The rest of a line, which is the same for many."""
         if len(self._ends) >= MOST_ENDS:
             self._ends.clear()
-        owner = {"instance": self._folder.instance, "slot": self._folder.slot}
+        owner = {"instance": self._folder.instance, "slot": self._folder.slot, "format": Record.NEWEST}
         end = self._ends[source] = b"," + orjson.dumps(source._asdict() | owner)[1:] + b"\n"
         return end
 

@@ -1,18 +1,20 @@
 """What is known about a published version: how it was made, what it promises, and how to check that it is whole.
 
-FORMAT is the number of this layout. Whoever adds, renames or removes a field raises it by one and says in
-`Manifest.parse` what happens to manifests of the old number: they are refused unless somebody wrote how to read them.
+FORMAT is the number of this layout. A release that adds, renames or removes a field raises it by one, as
+pricing/format.py says, and says in `Manifest.parse` how manifests of the old number are read. The deployment seals the
+bytes of a manifest, so fields that this release ignores are sealed too.
 """
 
 import re
 from bisect import bisect_left
 from itertools import pairwise
-from typing import Annotated, Final, Self
+from typing import Annotated, ClassVar, Final, Self
 
 import orjson
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, FiniteFloat, ValidationError, model_validator
+from pydantic import AwareDatetime, ConfigDict, Field, FiniteFloat, ValidationError, model_validator
 
 from pricing.errors import DamagedArtifactError
+from pricing.format import Part, Stored, reason_of
 from pricing.house import FEATURES
 
 FORMAT: Final = 1
@@ -28,8 +30,9 @@ Share = Annotated[float, Field(ge=0, le=1)]
 Parameters = dict[str, str | int | float | bool | None]
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+class _Part(Part):
+    # /model/info answers with parts: what is answered has no further fields, and its schema says so
+    model_config = ConfigDict(allow_inf_nan=False, json_schema_extra={"additionalProperties": False})
 
 
 class Calibration(_Part):
@@ -161,8 +164,11 @@ class Example(_Part):
     spread: Positive = Field(description="Size of the log error to expect.")
 
 
-class Manifest(_Part):
+class Manifest(Stored):
     """Everything about one version beside the graph itself."""
+
+    NEWEST: ClassVar[int] = FORMAT
+    model_config = ConfigDict(allow_inf_nan=False)
 
     format: int = FORMAT
     version: Version
@@ -203,16 +209,13 @@ class Manifest(_Part):
         except orjson.JSONDecodeError as error:
             msg = f"manifest.json is not JSON: {error}"
             raise DamagedArtifactError(msg) from error
-        number = found.get("format") if isinstance(found, dict) else None
-        if number != FORMAT:
-            msg = f"manifest.json has format {number!r}, this program reads {FORMAT}"
+        if not isinstance(found, dict) or found.get("format") is None:  # every manifest has had one
+            msg = f"manifest.json has format None, this program reads {FORMAT}"
             raise DamagedArtifactError(msg)
         try:
             return cls.model_validate(found)
         except ValidationError as error:
-            first = error.errors(include_url=False)[0]
-            where = ".".join(str(part) for part in first["loc"]) or "manifest"
-            msg = f"manifest.json: {where}: {first['msg']}"
+            msg = f"manifest.json: {reason_of(error, 'manifest')}"
             raise DamagedArtifactError(msg) from error
 
 

@@ -1,6 +1,7 @@
 """Before a version may be published or deployed it is loaded in a child process, which ends at its limits.
 
-Both halves are here: `prove` hands the bytes over, and the child reads them from its standard input.
+Both halves are here: `prove` hands the bytes over, and the child reads them from its standard input. They are of one
+release, so what they tell each other needs no number of a format.
 """
 
 import os

@@ -17,15 +17,16 @@ from pydantic import ValidationError
 
 from pricing.deployment import Deployment, Target, promoted
 from pricing.errors import (
-    ArtifactError,
     DamagedArtifactError,
     DeploymentChangedError,
     NothingDeployedError,
     NotWritableError,
     UnknownVersionError,
+    UnreadableArtifactError,
     VersionExistsError,
 )
-from pricing.folder import Folder
+from pricing.folder import Folder, Stamp
+from pricing.format import is_of_a_later_release, reason_of
 from pricing.manifest import Manifest, is_version, version_key
 
 GRAPH_FILE: Final = "model.onnx"
@@ -55,13 +56,14 @@ class Store(Folder):
             return []
         except OSError as error:
             msg = f"{self.root} cannot be read: {error.strerror}"
-            raise ArtifactError(msg) from error
+            raise UnreadableArtifactError(msg) from error
         return sorted(filter(is_version, names), key=version_key)
 
     def read(self, version: str, expected: str | None = None) -> Artifact:
         """Read a version once and verify it: `expected` is the digest of its manifest, as the deployment seals it.
 
-        Raises UnknownVersionError or DamagedArtifactError. The graph was read, not loaded: see `Predictor`.
+        Raises UnknownVersionError, UnreadableArtifactError or DamagedArtifactError. The graph was read, not loaded: see
+        `Predictor`.
         """
         folder = self._folder(version)
         if version not in self.versions():
@@ -135,25 +137,42 @@ class Store(Folder):
             raise NotWritableError(msg)
 
     def deployment(self) -> Deployment:
-        """Return what is deployed. Raises NothingDeployedError or DamagedArtifactError."""
+        """Return what is deployed. Raises NothingDeployedError, UnreadableArtifactError or DamagedArtifactError."""
         try:
             data = (self.root / POINTER_FILE).read_bytes()
         except FileNotFoundError:
             msg = "no version is deployed"
             raise NothingDeployedError(msg) from None
-        except OSError as error:
+        except (IsADirectoryError, NotADirectoryError) as error:
             msg = f"{POINTER_FILE} cannot be read: {error.strerror}; {REPAIR}"
             raise DamagedArtifactError(msg) from error
+        except OSError as error:
+            raise _unreadable(error) from error
         try:
             return Deployment.model_validate_json(data)
         except ValidationError as error:
-            first = error.errors(include_url=False)[0]
-            msg = f"{POINTER_FILE}: {'.'.join(map(str, first['loc'])) or 'whole file'}: {first['msg']}; {REPAIR}"
+            alternative = "or " if is_of_a_later_release(error) else ""
+            msg = f"{POINTER_FILE}: {reason_of(error)}; {alternative}{REPAIR}"
             raise DamagedArtifactError(msg) from error
 
-    def stamp(self) -> tuple[int, int, int] | None:
-        """What is another whenever another deployment is there; None when there is none. Costs one `stat`."""
-        return self._stamp(POINTER_FILE)
+    def stamp(self) -> Stamp | None:
+        """A value that changes whenever the deployment changes; None if nothing is deployed. Costs one `stat`.
+
+        Raises UnreadableArtifactError.
+        """
+        try:
+            return self._stamp(POINTER_FILE)
+        except OSError as error:
+            raise _unreadable(error) from error
+
+    def files(self, version: str) -> tuple[Stamp | None, Stamp | None]:
+        """A value that changes whenever the manifest or the graph of a version changes. Costs two `stat`s."""
+        return self._stamp_or_none(version, MANIFEST_FILE), self._stamp_or_none(version, GRAPH_FILE)
+
+    def _stamp_or_none(self, version: str, name: str) -> Stamp | None:
+        with suppress(OSError):
+            return self._stamp(f"{version}/{name}")
+        return None
 
     def current(self) -> Deployment | None:
         """The same, or None when nothing is deployed. Raises DamagedArtifactError."""
@@ -236,6 +255,11 @@ class Store(Folder):
         return f"there is no {version}; published: {', '.join(self.versions()) or 'nothing'}"
 
 
+def _unreadable(error: OSError) -> UnreadableArtifactError:
+    check = "check the disk, the permissions and the number of open files"
+    return UnreadableArtifactError(f"{POINTER_FILE} cannot be read: {error.strerror}; {check}")
+
+
 def _sha256(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
@@ -263,7 +287,7 @@ def _read_file(path: Path) -> bytes:
             return file.read(size)
     except OSError as error:
         msg = f"{path.parent.name}/{path.name} cannot be read: {error.strerror}"
-        raise DamagedArtifactError(msg) from error
+        raise UnreadableArtifactError(msg) from error
 
 
 def _open_at_once(path: str, flags: int) -> int:

@@ -31,9 +31,10 @@ from service.contract import (
     batch_of,
 )
 from service.cors import ANY, VARY, Cors
-from service.errors import NOTHING_HERE, NotReadyError, refusal
+from service.errors import NOTHING_HERE, KeysUnknownError, NotReadyError, refusal
 from service.exposition import Exposition
 from service.guard import UNLIMITED, Guard
+from service.keys import Keys
 from service.limits import Limits
 from service.metrics import Metrics as CountedMetrics
 from service.middleware import PredictionMiddleware, request_of
@@ -86,7 +87,7 @@ def create_app(
     app.url_map.merge_slashes = False
     app.limits = limits
     app.register_blueprint(prediction_views(answerer))
-    app.register_blueprint(model_views(resources.models))
+    app.register_blueprint(model_views(resources.models, resources.keys))
     app.register_blueprint(metrics_view(resources.exposition))
     app.register_blueprint(
         documentation_views(document(batch, keys=settings.require_keys, limit=bool(settings.rate_limit)))
@@ -153,7 +154,7 @@ def prediction_views(answerer: Answerer) -> Blueprint:
     return views
 
 
-def model_views(models: Models) -> Blueprint:
+def model_views(models: Models, keys: Keys | None) -> Blueprint:
     """What answers, and whether it can."""
     views = Blueprint("models", __name__)
 
@@ -164,15 +165,16 @@ def model_views(models: Models) -> Blueprint:
     @views.get("/health")
     @views.get("/health/ready")
     def ready() -> Response:
-        refused = list(models.refused) or None
+        found: dict[str, Any] = {"refused": list(models.refused) or None}
         try:
-            serving = models.serving()
-        except NotReadyError as error:
-            return _json(Unready(detail=str(error), refused=refused), HTTPStatus.SERVICE_UNAVAILABLE)
-        deployment = serving.deployment
-        return _json(
-            Health(status="ready", version=deployment.champion, generation=deployment.generation, refused=refused)
-        )
+            if keys is not None:
+                keys.look()
+                found["keys_unreadable"] = keys.unreadable
+                keys.ring()
+            deployment = models.serving().deployment
+        except (NotReadyError, KeysUnknownError) as error:
+            return _json(Unready(detail=str(error), **found), HTTPStatus.SERVICE_UNAVAILABLE)
+        return _json(Health(status="ready", version=deployment.champion, generation=deployment.generation, **found))
 
     @views.get("/models")
     def in_service() -> Response:

@@ -163,9 +163,17 @@ class Live(_Answer):
 class Refused(_Answer):
     """Why this worker does not serve what is deployed."""
 
+    # It is a part of what workers say in their slots, too: there, unknown fields are those of a later release.
+    model_config = ConfigDict(extra="ignore", json_schema_extra={"additionalProperties": False})
+
     generation: int | None = Field(default=None, description="Of the deployment; null when it cannot be read.")
     version: Version | None = None
     reason: str
+
+
+KEYS_UNREADABLE: Final = (
+    "Only there when the stored keys cannot be read: the reason. The keys that were read last are valid meanwhile."
+)
 
 
 class Health(_Answer):
@@ -175,6 +183,7 @@ class Health(_Answer):
     version: Version = Field(description="The champion.")
     generation: int = Field(description="Number of the deployment that is served; it only grows.")
     refused: list[Refused] | None = Field(default=None, description="Only there when a version was refused.")
+    keys_unreadable: str | None = Field(default=None, description=KEYS_UNREADABLE)
 
 
 class Unready(_Answer):
@@ -182,6 +191,7 @@ class Unready(_Answer):
 
     detail: str = Field(description="One sentence.")
     refused: list[Refused] | None = Field(default=None, description="Only there when a version was refused.")
+    keys_unreadable: str | None = Field(default=None, description=KEYS_UNREADABLE)
 
 
 class HeadlineMetrics(_Answer):

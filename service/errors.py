@@ -6,6 +6,7 @@ RequestError
 ├── NothingHereError       404  there is no such path
 ├── TooManyRequestsError   429  the client has used up what it may ask in a while
 ├── LimitUnknownError      503  what the client has used up cannot be looked up
+├── KeysUnknownError       503  the keys have never been read, so no key can be checked
 ├── InvalidRequestError    422  the body or a query parameter is not what the contract says
 ├── NotInServiceError      404  the version that was asked for is not loaded
 ├── BodyTooLargeError      413
@@ -79,6 +80,15 @@ class LimitUnknownError(RequestError):
         super().__init__("The limit of requests cannot be checked at the moment.")
 
 
+class KeysUnknownError(RequestError):
+    """The keys have not been read since the start, so a key is neither valid nor not valid."""
+
+    headers = (("Retry-After", "1"),)
+
+    def __init__(self) -> None:
+        super().__init__("The keys cannot be read, so no key can be checked; /health/ready has the reason.")
+
+
 class InvalidRequestError(RequestError):
     """The body or a query parameter is not what the contract says; `problems` has FastAPI's shape."""
 
@@ -113,6 +123,7 @@ STATUS: Final[Mapping[type[RequestError], int]] = {
     NothingHereError: 404,
     TooManyRequestsError: 429,
     LimitUnknownError: 503,
+    KeysUnknownError: 503,
     NotInServiceError: 404,
     BodyTooLargeError: 413,
     NotJsonError: 415,

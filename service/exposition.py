@@ -76,6 +76,7 @@ class Exposition(Collector):
                 ("appraiser_worker_ready", lambda state: int(state.ready)),
                 ("appraiser_worker_generation", lambda state: state.generation),
                 ("appraiser_worker_refusals", lambda state: len(state.refused)),
+                ("appraiser_worker_keys_unreadable", lambda state: int(state.keys_unreadable)),
             ):
                 yield _gauge(name, [((worker,), value(state)) for worker, state in states.items()])
         yield _gauge("appraiser_deployment_generation", [((), self._generation())])

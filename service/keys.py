@@ -16,21 +16,23 @@ import time
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Annotated, Final, Literal, NamedTuple, Self, get_args
+from typing import Annotated, ClassVar, Final, Literal, NamedTuple, Self, get_args
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AwareDatetime, ConfigDict, Field, ValidationError
 
 from pricing.disk import Disk
-from pricing.errors import DamagedKeysError, UnknownKeyError
-from pricing.folder import Folder
+from pricing.errors import DamagedKeysError, UnknownKeyError, UnreadableKeysError
+from pricing.folder import Folder, Stamp
+from pricing.format import Part, Stored, reason_of
 from pricing.manifest import Sha256
+from service.errors import KeysUnknownError
+from service.followed_file import FollowedFile
 
 KEYS_FILE: Final = "keys.json"
 FORMAT: Final = 1
 LONGEST_NOTE: Final = 100  # characters
 FORM: Final = re.compile(r"apr_([0-9a-f]{12})_([A-Za-z0-9_-]{43})")
 _ID_BYTES, _SECRET_BYTES = 6, 32
-NOT_YET: Final = object()
 
 LOOK_SECONDS: Final = 0.5  # so revoked keys are refused after half a second; one look costs 2 µs
 
@@ -41,10 +43,11 @@ SCOPES: Final[tuple[Scope, ...]] = get_args(Scope)
 logger = logging.getLogger(__name__)
 
 
-class Key(BaseModel):
+class Key(Part):
     """What is stored of a key."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    # Unknown fields are those of a later release. They are kept: a release that revokes a key must not remove them.
+    model_config = ConfigDict(extra="allow")
 
     id: Annotated[str, Field(pattern="^[0-9a-f]{12}$")]
     sha256: Sha256
@@ -70,12 +73,13 @@ class Key(BaseModel):
         return self.model_copy(update={"expires_at": ends})
 
 
-class _Stored(BaseModel):
+class _Keys(Stored):
     """The whole file."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    NEWEST: ClassVar[int] = FORMAT
+    model_config = ConfigDict(extra="allow")
 
-    format: Literal[1]
+    format: int
     keys: tuple[Key, ...]
 
 
@@ -87,22 +91,29 @@ class KeyStore(Folder):
         self._clock = clock or (lambda: datetime.now(UTC))
 
     def stored(self) -> tuple[Key, ...]:
-        """Every key, oldest first; none where there is no file. Raises DamagedKeysError."""
+        """Every key, oldest first; none where there is no file. Raises UnreadableKeysError or DamagedKeysError."""
+        return self._read().keys
+
+    def _read(self) -> _Keys:
         try:
-            return _Stored.model_validate_json((self.root / KEYS_FILE).read_bytes()).keys
+            return _Keys.model_validate_json((self.root / KEYS_FILE).read_bytes())
         except (FileNotFoundError, NotADirectoryError):
-            return ()
+            return _Keys(format=FORMAT, keys=())
         except OSError as error:
-            msg = f"{KEYS_FILE} cannot be read: {error.strerror}"
-            raise DamagedKeysError(msg) from error
+            raise _unreadable(error) from error
         except ValidationError as error:
-            first = error.errors(include_url=False, include_input=False)[0]
-            msg = f"{KEYS_FILE}: {'.'.join(map(str, first['loc'])) or 'whole file'}: {first['msg']}"
+            msg = f"{KEYS_FILE}: {reason_of(error)}"
             raise DamagedKeysError(msg) from error
 
-    def stamp(self) -> tuple[int, int, int] | None:
-        """What is another whenever other keys are there; None when there are none. Costs one `stat`."""
-        return self._stamp(KEYS_FILE)
+    def stamp(self) -> Stamp | None:
+        """A value that changes whenever the keys change; None if there is no file. Costs one `stat`.
+
+        Raises UnreadableKeysError.
+        """
+        try:
+            return self._stamp(KEYS_FILE)
+        except OSError as error:
+            raise _unreadable(error) from error
 
     def create(self, note: str, scopes: Iterable[Scope], lifetime: timedelta | None) -> tuple[Key, str]:
         """Make a key; returns what is stored and the key itself, which nobody can tell again.
@@ -144,14 +155,18 @@ class KeyStore(Folder):
 
     def _change(self, change: Callable[[tuple[Key, ...]], tuple[Key, ...]]) -> tuple[Key, ...]:
         with self._writing():
-            old = self.stored()
-            new = change(old)
-            self._put(new)
+            old = self._read()
+            new = change(old.keys)
+            self._put(old.model_copy(update={"keys": new}))
             self._sync_or(lambda: self._put(old))
         return new
 
-    def _put(self, keys: tuple[Key, ...]) -> None:
-        self._replace(KEYS_FILE, _Stored(format=FORMAT, keys=keys).model_dump_json(indent=2).encode() + b"\n")
+    def _put(self, keys: _Keys) -> None:
+        self._replace(KEYS_FILE, keys.model_dump_json(indent=2).encode() + b"\n")
+
+
+def _unreadable(error: OSError) -> UnreadableKeysError:
+    return UnreadableKeysError(f"{KEYS_FILE} cannot be read: {error.strerror}")
 
 
 def _make(note: str, scopes: tuple[Scope, ...], now: datetime, lifetime: timedelta | None) -> tuple[Key, str]:
@@ -208,29 +223,43 @@ class Keys:
     """
 
     def __init__(self, store: KeyStore, clock: Callable[[], float] = time.monotonic) -> None:
-        self._store = store
+        self._file = FollowedFile(store.stamp, lambda: KeyRing(store.stored()))
         self._clock = clock
         self._look_at = -math.inf
-        self._seen: object = NOT_YET
-        self._ring = KeyRing()
 
     def ring(self) -> KeyRing:
-        """Return what was stored half a second ago. What cannot be read is logged once, and changes nothing."""
-        now = self._clock()
-        if now >= self._look_at:
-            self._look_at = now + LOOK_SECONDS
-            self._follow()
-        return self._ring
+        """Return what was stored half a second ago, or the last that could be read. Raises KeysUnknownError."""
+        self.look()
+        ring = self._file.value
+        if ring is None:
+            raise KeysUnknownError
+        return ring
 
-    def _follow(self) -> None:
-        stamp = self._store.stamp()
-        if stamp == self._seen:
+    @property
+    def are_known(self) -> bool:
+        """Whether they have been read since the start: before, nobody can be let pass."""
+        return self._file.value is not None
+
+    @property
+    def unreadable(self) -> str | None:
+        """Why the keys that are stored now cannot be read; None if they can."""
+        failure = self._file.failure
+        return None if failure is None else str(failure)
+
+    def look(self) -> None:
+        """Follow the file if the last look is half a second ago. Each reason why it cannot be read is logged once."""
+        now = self._clock()
+        if now < self._look_at:
             return
-        self._seen = stamp
-        try:
-            self._ring = KeyRing(self._store.stored())
-        except DamagedKeysError as error:
-            logger.error("the keys stay as they were: %s", error)  # noqa: TRY400 -- the sentence says it all
+        self._look_at = now + LOOK_SECONDS
+        former = self.unreadable
+        if not self._file.look() or self.unreadable == former:
+            return
+        if self.unreadable is None:
+            logger.warning("the keys can be read again")
+        else:
+            kept = "no key is valid" if self._file.value is None else "the keys stay as they were"
+            logger.error("%s: %s", kept, self.unreadable)
 
 
 def _held(key: Key) -> Held:

@@ -69,6 +69,9 @@ METRICS: Final[Mapping[str, Declared]] = {
     "appraiser_worker_ready": Declared("gauge", ("worker",), "Whether a worker can predict."),
     "appraiser_worker_generation": Declared("gauge", ("worker",), "Deployment that a worker serves whole; 0: none."),
     "appraiser_worker_refusals": Declared("gauge", ("worker",), "What a worker refuses of the deployment."),
+    "appraiser_worker_keys_unreadable": Declared(
+        "gauge", ("worker",), "1 if a worker cannot read the stored keys and uses those that it read last."
+    ),
     "appraiser_deployment_generation": Declared("gauge", (), "What is deployed; 0: nothing, or it cannot be read."),
     "appraiser_build_info": Declared("gauge", ("version", "python", "onnxruntime"), "1, of this release."),
     "appraiser_model_info": Declared(

@@ -1,14 +1,16 @@
 """Which models answer in this worker, and which one answers whom."""
 
 import logging
-from collections.abc import Mapping
+import math
+import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import Final, NamedTuple, Protocol
 
 import numpy as np
 
 from pricing.deployment import Deployment, bucket_of
-from pricing.errors import AppraiserError, NothingDeployedError, UnknownVersionError
+from pricing.errors import AppraiserError, NothingDeployedError, UnknownVersionError, UnreadableError
 from pricing.house import Matrix
 from pricing.journal import Arm
 from pricing.manifest import Manifest
@@ -16,6 +18,7 @@ from pricing.predictor import Predictor, load
 from pricing.store import Store
 from service.contract import CHAMPION, Refused
 from service.errors import NotInServiceError, NotReadyError
+from service.followed_file import FollowedFile
 
 NOTHING_LOADED = "No model has been loaded yet."
 NOTHING_DEPLOYED = "No model is deployed: run `appraiser train` or `appraiser promote VERSION`."
@@ -23,12 +26,16 @@ UNREADABLE = (
     "The deployment cannot be read; /health/ready has the reason. "
     "Remove deployment.json from the artifacts and run `appraiser promote VERSION`."
 )
+UNREADABLE_NOW = (
+    "The deployment cannot be read at the moment; /health/ready has the reason. It is read again every half second."
+)
 UNUSABLE = (
     "The deployed model cannot be used; /health/ready has the reason. "
     "Run `appraiser promote VERSION` with another version."
 )
 
-NOT_YET = object()
+UNFORESEEN = "loading it failed as nobody foresaw; the log has the reason"
+RETRY_SECONDS: Final = 60.0  # the largest graph takes 2 s of CPU to load: 3 % of one
 
 logger = logging.getLogger(__name__)
 
@@ -119,19 +126,37 @@ class Uncounted:
         """Do nothing."""
 
 
-class Models:
-    """What is in service, or the reason why there is nothing."""
+class _Refusal(NamedTuple):
+    """A version that could not be loaded, and when it is tried again."""
 
-    def __init__(self, store: Store, loads: Loads | None = None) -> None:
+    told: Refused
+    files: object
+    """What `Store.files` said before they were read: other files are tried at once."""
+    until: float
+    """In the time of the clock: the same files are not tried before."""
+
+
+class Models:
+    """What is in service, or the reason why there is nothing.
+
+    A refusal ends when its cause ends. What could not be read is tried again at every look, what is damaged when its
+    files change, what failed for an unforeseen reason a minute later too; and all of it when the deployment changes.
+    """
+
+    def __init__(self, store: Store, loads: Loads | None = None, clock: Callable[[], float] = time.monotonic) -> None:
         self._store = store
         self._loads = loads or Uncounted()
+        self._clock = clock
+        self._pointer = FollowedFile(store.stamp, store.deployment)
         self._serving: Serving | None = None
+        self._held: dict[str, ServedModel] = {}  # by digest: what is served, and what is loaded of what is deployed
+        self._refusals: dict[str, _Refusal] = {}  # by version, of what is deployed
+        self._is_behind = False
         self._reason = NOTHING_LOADED
-        self._seen: object = NOT_YET
         self.generation = 0
         """Of the deployment that is served whole; 0 when there is none, or only a part of it."""
         self.refused: tuple[Refused, ...] = ()
-        """What could not be served of the last deployment, and of earlier ones that kept the champion of today."""
+        """What cannot be served of the deployment as it is now."""
 
     @property
     def is_ready(self) -> bool:
@@ -145,33 +170,47 @@ class Models:
         return self._serving
 
     def follow(self) -> bool:
-        """Load what is deployed when that has changed since the last look; returns whether it had. Never raises."""
-        seen = self._store.stamp()
-        if seen == self._seen:
+        """Load what is deployed and not yet loaded; returns whether anything is new since the last look. Never raises.
+
+        All of it is served, or what was served before, or at the start what there is. A worker that dies while it boots
+        takes the service down; one without a model can say so.
+        """
+        if self._pointer.look():
+            self._is_behind = True
+            self._refusals.clear()
+        failure, deployment = self._pointer.failure, self._pointer.value
+        if failure is None and deployment is not None and self._load_all(deployment):
+            self._is_behind = True
+        if not self._is_behind:
             return False
-        self._seen = seen
-        self.load()
+        if failure is None and deployment is not None:
+            self._take(deployment)
+        else:
+            self._lose(failure)
+        self._is_behind = False  # only now: what fails on the way is done again at the next look
         return True
 
     def load(self) -> None:
-        """Load what is deployed: all of it, or go on with what is served, or start with what there is.
+        """Load what is deployed, as `follow` does."""
+        self.follow()
 
-        Never raises: a worker that dies while it boots takes the service down; one without a model can say so.
-        """
-        try:
-            deployment = self._store.deployment()
-        except NothingDeployedError as error:
+    def _lose(self, failure: AppraiserError | None) -> None:
+        """Nothing is deployed, or nobody knows what: what is served is served on."""
+        told = (Refused(reason=str(failure)),)
+        if isinstance(failure, NothingDeployedError):
             self._reason = NOTHING_DEPLOYED
-            self.refused = (Refused(reason=str(error)),) if self._serving else ()
-        except AppraiserError as error:
-            self._reason = UNREADABLE
-            self._loads.refused("", "unreadable deployment")
-            self.refused = (Refused(reason=str(error)),)
+            self.refused = told if self._serving else ()
         else:
-            self._take(deployment)
+            self._reason = UNREADABLE_NOW if isinstance(failure, UnreadableError) else UNREADABLE
+            self._loads.refused("", "unreadable deployment")
+            self.refused = told
 
     def _take(self, deployment: Deployment) -> None:
-        models, refused = self._load_all(deployment)
+        models = {
+            version: self._held[digest]
+            for version in deployment.named()
+            if (digest := deployment.sha256[version]) in self._held
+        }
         former, self._reason = self._serving, UNUSABLE
         serving = former
         if {deployment.champion, *deployment.split} <= models.keys():
@@ -180,27 +219,48 @@ class Models:
         elif former is None and models:  # at boot, with nothing to go on with: champion, previous or arm, who is left
             left = deployment.model_copy(update={"champion": next(iter(models)), "split": {}})
             serving = Serving(left, models)
-        goes_on = former is not None and serving is not None and serving.champion is former.champion
-        self.refused = refused or (self.refused if goes_on else ())
+        self.refused = tuple(
+            self._refusals[version].told for version in deployment.named() if version in self._refusals
+        )
         self._serving = serving  # the swap
+        served = () if serving is None else serving.models.values()
+        self._held = {model.digest: model for model in (*models.values(), *served)}
 
-    def _load_all(self, deployment: Deployment) -> tuple[dict[str, ServedModel], tuple[Refused, ...]]:
-        held = {} if self._serving is None else {model.digest: model for model in self._serving.models.values()}
-        models: dict[str, ServedModel] = {}
-        refused: list[Refused] = []
+    def _load_all(self, deployment: Deployment) -> bool:
+        """Load what is due; returns whether a version is loaded now, or refused for another reason."""
+        is_new = False
         for version in deployment.named():
-            digest = deployment.sha256[version]
+            former, digest = self._refusals.get(version), deployment.sha256[version]
+            if digest in self._held or (former is not None and not self._is_due(version, former)):
+                continue
+            files = self._store.files(version)  # before they are read: what changes meanwhile is tried again
             try:
-                models[version] = held.get(digest) or self._load(version, digest)
-            except AppraiserError as error:
-                self._loads.refused(version, "missing" if isinstance(error, UnknownVersionError) else "damaged")
-                refused.append(Refused(generation=deployment.generation, version=version, reason=str(error)))
-            except Exception:  # whatever nobody foresaw costs this version, not the worker
-                self._loads.refused(version, "unforeseen")
-                logger.exception("loading %s failed", version)
-                reason = "loading it failed as nobody foresaw; the log has the reason"
-                refused.append(Refused(generation=deployment.generation, version=version, reason=reason))
-        return models, tuple(refused)
+                self._held[digest] = self._load(version, digest)
+            except Exception as error:  # noqa: BLE001 -- whatever nobody foresaw costs this version, not the worker
+                told, kind, until = self._refusal(version, error)
+                refused = Refused(generation=deployment.generation, version=version, reason=told)
+                self._refusals[version] = _Refusal(refused, files, until)
+                if former is not None and former.told == refused:
+                    continue
+                self._loads.refused(version, kind)
+            else:
+                self._refusals.pop(version, None)
+            is_new = True
+        return is_new
+
+    def _is_due(self, version: str, refusal: _Refusal) -> bool:
+        return self._clock() >= refusal.until or self._store.files(version) != refusal.files
+
+    def _refusal(self, version: str, error: Exception) -> tuple[str, str, float]:
+        """The reason in a sentence and in a word, and when the same files are worth another try."""
+        if isinstance(error, UnknownVersionError):
+            return str(error), "missing", -math.inf
+        if isinstance(error, UnreadableError):
+            return str(error), "unreadable", -math.inf
+        if isinstance(error, AppraiserError):
+            return str(error), "damaged", math.inf
+        logger.error("loading %s failed", version, exc_info=error)
+        return UNFORESEEN, "unforeseen", self._clock() + RETRY_SECONDS
 
     def _load(self, version: str, digest: str) -> ServedModel:
         artifact = self._store.read(version, digest)

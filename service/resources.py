@@ -42,11 +42,12 @@ class Resources:
         slot = _claim(run)
         metrics = _metrics(slot)
         models = Models(store, metrics)
-        watcher = Watcher(models, slot)
+        keys = _keys(settings)
+        watcher = Watcher(models, slot, keys)
         watcher.start()
         atexit.register(watcher.stop)
         books = Books(_journal(settings, slot), metrics)
-        return cls(models, metrics, Exposition(run, store, models), books, RequestLog(), _keys(settings))
+        return cls(models, metrics, Exposition(run, store, models), books, RequestLog(), keys)
 
 
 def _claim(run: RunFolder) -> Slot | None:

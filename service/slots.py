@@ -1,42 +1,51 @@
 """Which workers live on this host and what each of them serves: written by the workers, read by whoever deploys.
 
+Workers of several releases share the folder during an upgrade. The state of a worker carries its format, as
+pricing/format.py says. The other files have no fields: another layout of one has another name, and `metrics` and
+`is_first_to_say` look at the names below only.
+
 <run>/slot-0         locked by a worker as long as it lives: the kernel frees it, however the worker dies
 <run>/counter_0.db   what the workers of that slot have counted, one after the other; see service/series.py
 <run>/histogram_0.db
 <run>/slot-0.json    what that worker serves; of an unlocked slot it is nobody's
 <run>/.claims        locked while a slot is taken and its state reset, and while somebody looks: nobody sees half
 <run>/.masters       shared by all gunicorn masters of this folder
-<run>/said-*         what is said once, whatever the number of workers
+<run>/said-*         what is said once, whatever the number of workers, until it is no longer true
 """
 
 import fcntl
 import hashlib
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
+from typing import Final
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import ValidationError
 
 from pricing.errors import AppraiserError
+from pricing.format import Stored, is_of_a_later_release, reason_of
 from service.contract import Refused
+
+METRICS_FILE: Final = re.compile(r"(counter|histogram)_[0-9]+\.db")
 
 
 class RunFolderError(AppraiserError):
     """The folder cannot be looked at, so that nobody knows who lives."""
 
 
-class WorkerState(BaseModel):
+class WorkerState(Stored):
     """What a worker has made of the deployment. A worker of a later release may say more."""
-
-    model_config = ConfigDict(frozen=True, extra="ignore")
 
     generation: int = 0
     """The deployment that is served whole; 0 when there is none yet."""
     ready: bool = False
     """Whether it can predict."""
     refused: tuple[Refused, ...] = ()
+    keys_unreadable: bool = False
+    """Whether it checks keys by what it has read before, or by nothing: the keys that are stored cannot be read."""
 
 
 class Slot:
@@ -60,12 +69,18 @@ class Slot:
 
     def is_first_to_say(self, sentence: str) -> bool:
         """Whether no worker of this service has said it yet; from now on one has. Raises OSError."""
-        name = hashlib.sha256(sentence.encode()).hexdigest()
         try:
-            (self._root / f"said-{name}").touch(exist_ok=False)
+            self._said(sentence).touch(exist_ok=False)
         except FileExistsError:
             return False
         return True
+
+    def forget(self, sentence: str) -> None:
+        """Let the sentence be said again, by the next worker that has reason to. Raises OSError."""
+        self._said(sentence).unlink(missing_ok=True)
+
+    def _said(self, sentence: str) -> Path:
+        return self._root / f"said-{hashlib.sha256(sentence.encode()).hexdigest()}"
 
 
 class RunFolder:
@@ -109,13 +124,13 @@ class RunFolder:
         except FileNotFoundError:  # no worker has ever been here
             return {}
         except (OSError, ValidationError) as error:
-            reason = error.strerror if isinstance(error, OSError) else "a slot holds no state of a worker"
+            reason = error.strerror if isinstance(error, OSError) else _why(error)
             msg = f"who lives in {self.root} cannot be read: {reason}"
             raise RunFolderError(msg) from error
 
     def metrics(self) -> list[Path]:
         """The files of all that workers have counted since the service was started."""
-        return sorted(self.root.glob("*_*.db"))
+        return sorted(path for path in self.root.glob("*_*.db") if METRICS_FILE.fullmatch(path.name))
 
     def _numbers(self) -> list[int]:
         names = (path.name.removeprefix("slot-") for path in self.root.glob("slot-*"))
@@ -131,7 +146,7 @@ class RunFolder:
                 if not self._is_taken(number):
                     _state_file(self.root, number).unlink(missing_ok=True)
                     (self.root / f"slot-{number}").unlink()
-                    for path in self.root.glob(f"*_{number}.db"):
+                    for path in self.root.glob(f"*_{number}.*"):  # of any layout
                         path.unlink()
             for said in self.root.glob("said-*"):
                 said.unlink()
@@ -152,6 +167,11 @@ def _state_of(root: Path, number: int) -> WorkerState:
         return WorkerState.model_validate_json(_state_file(root, number).read_bytes())
     except FileNotFoundError:  # it has just taken its slot, or its disk is full
         return WorkerState()
+
+
+def _why(error: ValidationError) -> str:
+    reason = "a slot holds no state of a worker"
+    return f"{reason}: {reason_of(error)}" if is_of_a_later_release(error) else reason
 
 
 def _open(path: Path) -> int:

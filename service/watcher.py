@@ -6,7 +6,9 @@ from contextlib import suppress
 from typing import Final
 
 from pricing import memory
+from service.contract import Refused
 from service.errors import NotReadyError
+from service.keys import Keys
 from service.models import Models
 from service.slots import Slot, WorkerState
 
@@ -18,10 +20,12 @@ logger = logging.getLogger(__name__)
 class Watcher:
     """Keeps the models of one process as they are deployed, and says in its slot what that process serves."""
 
-    def __init__(self, models: Models, slot: Slot | None) -> None:
+    def __init__(self, models: Models, slot: Slot | None, keys: Keys | None = None) -> None:
         """Without a slot it serves all the same, but whoever promotes does not wait for it."""
         self._models = models
         self._slot = slot
+        self._keys = keys
+        self._logged: set[str] = set()
         self._said: WorkerState | None = None
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="deployment", daemon=True)
@@ -55,19 +59,28 @@ class Watcher:
 
     def _say(self) -> None:
         models = self._models
-        state = WorkerState(generation=models.generation, ready=models.is_ready, refused=models.refused)
+        ready, unreadable = models.is_ready, False
+        if self._keys is not None:
+            self._keys.look()  # a worker that nobody asks says it too
+            ready, unreadable = ready and self._keys.are_known, self._keys.unreadable is not None
+        state = WorkerState(
+            generation=models.generation, ready=ready, refused=models.refused, keys_unreadable=unreadable
+        )
         if self._slot and state != self._said:
             with suppress(OSError):  # a full disk: again with the next look, and whoever promotes says who is behind
                 self._slot.write(state)
                 self._said = state
 
     def _log(self) -> None:
-        for refused in self._models.refused:
-            sentence = f"refused {refused.version or 'the deployment'}: {refused.reason}"
-            if refused.generation is not None:
-                sentence = f"generation {refused.generation}: {sentence}"
+        sentences = [_sentence_of(refused) for refused in self._models.refused]
+        for sentence in sentences:
             if self._is_first_to_say(sentence):
                 logger.error(sentence)
+        for over in self._logged.difference(sentences):
+            with suppress(OSError):  # then it is not logged when it comes again
+                if self._slot is not None:
+                    self._slot.forget(over)
+        self._logged = set(sentences)
         with suppress(NotReadyError):
             serving = self._models.serving()
             logger.info("serving generation %d: %s", serving.deployment.generation, ", ".join(serving.models))
@@ -77,3 +90,8 @@ class Watcher:
             return self._slot is None or self._slot.is_first_to_say(sentence)
         except OSError:  # twice rather than not at all
             return True
+
+
+def _sentence_of(refused: Refused) -> str:
+    sentence = f"refused {refused.version or 'the deployment'}: {refused.reason}"
+    return sentence if refused.generation is None else f"generation {refused.generation}: {sentence}"

@@ -3,8 +3,10 @@
 from typing import Final, NamedTuple
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict
+from pydantic import ConfigDict
 
+from pricing.format import Part as StoredPart
+from pricing.format import Stored
 from pricing.house import Column, Matrix
 from pricing.manifest import Manifest, Version
 from pricing.predictor import Predictor
@@ -42,10 +44,10 @@ class Evidence(NamedTuple):
     """How many verdicts on record have used such rows before."""
 
 
-class Part(BaseModel):
+class Part(StoredPart):
     """One fifth of the price range, by the mean of both predictions."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="strings")
+    model_config = ConfigDict(ser_json_inf_nan="strings")
 
     rows: int
     lowest_price: float
@@ -56,11 +58,11 @@ class Part(BaseModel):
     """Lower bound of the one-sided 95 % interval of `loss`."""
 
 
-class Verdict(BaseModel):
+class Verdict(Stored):
     """Every figure of a judgement; the challenger is better when nothing speaks against it."""
 
     # JSON has no NaN: without its own word for one, a verdict that holds one could not be read again
-    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="strings")
+    model_config = ConfigDict(ser_json_inf_nan="strings")
 
     champion: Version
     challenger: Version

@@ -4,7 +4,6 @@ Deploying it when it is better is left to the caller, who can wait for the worke
 """
 
 import hashlib
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -16,6 +15,7 @@ from rich.table import Table
 
 from pricing.deployment import Deployment
 from pricing.errors import NothingDeployedError
+from pricing.format import is_of_a_later_release, reason_of
 from pricing.manifest import Manifest
 from pricing.predictor import load
 from pricing.store import MANIFEST_FILE, Store
@@ -88,7 +88,7 @@ def choose_evidence(store: Store, champion: Manifest, sales: Sales) -> Evidence:
     position = positions(sales.houses, champion.split.salt)
     test = sides(position, champion.split).test
     rows = Evidence(sales.houses[test], sales.prices[test], position[test], 0, only_new=False, used_before=0)
-    known = seen.parse(store.read_beside(champion.version, seen.FILE))
+    known = seen.parse(store.read_beside(champion.version, seen.FILE), champion.version)
     new = np.zeros(len(rows.prices), np.bool_)
     if known is not None:
         new = ~np.isin(seen.hashes(rows.houses, rows.prices), known)
@@ -113,13 +113,20 @@ def times_used(store: Store, champion: Manifest, *, only_new: bool) -> int:
 
 
 def verdicts(store: Store) -> list[Verdict]:
-    """The verdicts of all published versions that have one; a damaged one is left out."""
+    """The verdicts of all published versions that have one; a damaged one is left out.
+
+    Raises TrainingError for one that only a later release can read: it counts, but nobody knows for what.
+    """
     found = []
     for version in store.versions():
         content = store.read_beside(version, VERDICT_FILE)
         if content is not None:
-            with suppress(ValidationError):
+            try:
                 found.append(Verdict.model_validate_json(content))
+            except ValidationError as error:
+                if is_of_a_later_release(error):
+                    msg = f"{version}/{VERDICT_FILE}: {reason_of(error)}"
+                    raise TrainingError(msg) from error
     return found
 
 

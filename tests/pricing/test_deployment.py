@@ -235,7 +235,7 @@ BOTH_SEALED: Final = {"split_since": 1, "sha256": {"v1.0.0": SEAL, "v1.1.0": SEA
         ({"sha256": {"v1.0.0": "short"}}, "should match pattern"),
         ({"previous": "v0.9.0"}, "there is no sha256 of v0.9.0"),
         ({"split": {"v1.0.0": [[0, 50]], "v1.1.0": [[50, 100]]}, "split_since": 1}, "there is no sha256 of v1.1.0"),
-        ({"more": 1}, "Extra inputs are not permitted"),
+        ({"format": 0}, "observed format 0, expected a whole number from 1"),
         ({"split": {"v1.0.0": [[0, 101]]}, "split_since": 1}, "less than or equal to 100"),
         ({"split": {"v1.0.0": [[-1, 100]]}, "split_since": 1}, "greater than or equal to 0"),
         ({"split": {"v1.0.0": [[0, 90]]}, "split_since": 1}, NOT_DIVIDED),

@@ -49,13 +49,13 @@ def test_every_float_and_text_comes_back_to_the_last_bit(
 @pytest.mark.parametrize(
     ("edit", "message"),
     [
-        (lambda m: m.update(format=2), "manifest.json has format 2, this program reads 1"),
-        (lambda m: m.update(format="1"), "manifest.json has format '1', this program reads 1"),
+        (
+            lambda m: m.update(format="1"),
+            "manifest.json: manifest: observed format '1', expected a whole number from 1",
+        ),
         (lambda m: m.pop("format"), "manifest.json has format None, this program reads 1"),
         (lambda m: m.pop("seed"), "manifest.json: seed: Field required"),
-        (lambda m: m.update(surprise=1), "manifest.json: surprise: Extra inputs are not permitted"),
         (lambda m: m["split"].pop("salt"), "manifest.json: split.salt: Field required"),
-        (lambda m: m["features"][0].update(color=1), "manifest.json: features.0.color: Extra inputs are not permitted"),
         (
             lambda m: m["features"].insert(0, m["features"].pop(1)),
             f"manifest.json: manifest: Value error, features are bedrooms, square_feet, {LAST}; {OURS}",

@@ -384,8 +384,8 @@ class TestDeploying:
                 "deployment.json: generation: Input should be greater than or equal to 1",
             ),
             (
-                b'{"generation": 1, "champion": "v1.0.0", "sha256": {}, "color": 1}',
-                "deployment.json: color: Extra inputs are not permitted",
+                b'{"format": "1", "generation": 1, "champion": "v1.0.0", "sha256": {}}',
+                "deployment.json: whole file: observed format '1', expected a whole number from 1",
             ),
             (
                 b'{"generation": 1, "champion": "../v1.0.0", "sha256": {}}',

@@ -169,7 +169,7 @@ def test_quantiles_are_linear_within_a_bucket(counts: list[float], share: float,
 def test_gauges_are_of_the_living_and_counters_of_all(run: RunFolder, exposition: Exposition) -> None:
     (first, counts), (second, more) = worker(run), worker(run)
     first.write(WorkerState(generation=3, ready=True))
-    second.write(WorkerState(generation=2, ready=False))
+    second.write(WorkerState(generation=2, ready=False, keys_unreadable=True))
     counts.loaded("v1.0.0")
     more.loaded("v1.0.0")
     loads = {'appraiser_model_loads_total{version="v1.0.0"}': 2.0}
@@ -182,6 +182,8 @@ def test_gauges_are_of_the_living_and_counters_of_all(run: RunFolder, exposition
         'appraiser_worker_generation{worker="1"}': 2.0,
         'appraiser_worker_refusals{worker="0"}': 0.0,
         'appraiser_worker_refusals{worker="1"}': 0.0,
+        'appraiser_worker_keys_unreadable{worker="0"}': 0.0,
+        'appraiser_worker_keys_unreadable{worker="1"}': 1.0,
     }
 
     die(first)
@@ -190,6 +192,7 @@ def test_gauges_are_of_the_living_and_counters_of_all(run: RunFolder, exposition
         'appraiser_worker_ready{worker="1"}': 0.0,
         'appraiser_worker_generation{worker="1"}': 2.0,
         'appraiser_worker_refusals{worker="1"}': 0.0,
+        'appraiser_worker_keys_unreadable{worker="1"}': 1.0,
     }
 
 
@@ -263,7 +266,7 @@ def test_the_text_is_for_prometheus_and_for_who_wants_anything(accept: str | Non
     assert (response.status_code, response.content_type) == (200, PLAIN)
     assert {family.name for family in text_string_to_metric_families(response.text)} == {
         "appraiser_workers",
-        *(f"appraiser_worker_{name}" for name in ("ready", "generation", "refusals")),
+        *(f"appraiser_worker_{name}" for name in ("ready", "generation", "refusals", "keys_unreadable")),
         "appraiser_deployment_generation",
         "appraiser_build_info",
     }

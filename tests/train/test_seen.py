@@ -23,14 +23,14 @@ def test_a_sale_has_the_same_number_on_every_machine() -> None:
 def test_what_was_written_is_read() -> None:
     rows = seen.hashes(HOUSES, PRICES)
 
-    found = seen.parse(seen.to_bytes(rows))
+    found = seen.parse(seen.to_bytes(rows), "v1.0.0")
 
     assert found is not None
     assert found.tolist() == sorted(rows.tolist())
 
 
 def test_no_rows_are_rows_too() -> None:
-    found = seen.parse(seen.to_bytes(seen.hashes(HOUSES[:0], PRICES[:0])))
+    found = seen.parse(seen.to_bytes(seen.hashes(HOUSES[:0], PRICES[:0])), "v1.0.0")
 
     assert found is not None
     assert len(found) == 0
@@ -43,8 +43,8 @@ def test_what_is_damaged_is_unknown(damage: object) -> None:
     data = seen.to_bytes(seen.hashes(HOUSES, PRICES))
 
     assert callable(damage)
-    assert seen.parse(damage(data)) is None
+    assert seen.parse(damage(data), "v1.0.0") is None
 
 
 def test_without_a_file_nothing_is_known() -> None:
-    assert seen.parse(None) is None
+    assert seen.parse(None, "v1.0.0") is None
