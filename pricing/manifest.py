@@ -127,11 +127,22 @@ class Feature(_Part):
 
 
 class Split(_Part):
-    """How rows are dealt to fit, calibrate and test: by a hash of the salt and the five features."""
+    """How rows are dealt to fit, calibrate and test: by a hash of the salt and of what identifies a house."""
 
     salt: str
     calibrate: Share
     test: Share
+    identified_by: tuple[str, ...] = Field(
+        default=FEATURES, min_length=1, description="Features that are hashed; where it is absent, all of them."
+    )
+
+    @model_validator(mode="after")
+    def _names_our_features(self) -> Self:
+        unknown = [name for name in self.identified_by if name not in FEATURES]
+        if unknown:
+            msg = f"identified_by names {', '.join(unknown)}; this program serves {', '.join(FEATURES)}"
+            raise ValueError(msg)
+        return self
 
 
 class Data(_Part):

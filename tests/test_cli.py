@@ -23,7 +23,7 @@ from train.tables import COLUMNS
 
 HEADER = ",".join(COLUMNS)
 ROW = "2000,3,2,10,5,400000"
-TOO_FEW = "at least 200 are needed: bring 1,200 rows"
+TOO_FEW = "at least 200 are needed: bring sales of 1,200 houses"
 TOO_WIDE = "CSV Error on Line: 2; Expected Number of Columns: 6 Found: 7"
 
 Run = Callable[..., Result]
@@ -199,7 +199,7 @@ class TestTraining:
             (
                 "sales.csv",
                 f"{HEADER}\n{ROW}\n".encode(),
-                f"sales.csv: 1 accepted rows leave 0 for calibration, {TOO_FEW}",
+                f"sales.csv: 1 accepted rows leave 0 houses for calibration, {TOO_FEW}",
             ),
             (
                 "sales.csv",
@@ -490,7 +490,7 @@ class TestRetrain:
 
         not_better = invoke(root, "retrain", "--data", many, *boosting, "--keep", "2")
         assert (not_better.exit_code, store.deployment().champion) == (NOT_BETTER, "v1.1.0")
-        assert "  against it: the gain is 0.00%, at least 1% is worth a change\n" in not_better.stdout
+        assert "  against it: the gain is 0.00% (0.00% to 0.00%), at least 1% is worth a change" in not_better.stdout
         assert store.versions() == ["v1.0.0", "v1.1.0", "v1.2.0"]  # the oldest is the previous one, which is kept
 
         again = invoke(root, "retrain", "--data", many, *boosting, "--keep", "2", "--dry-run")

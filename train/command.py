@@ -19,6 +19,7 @@ from train.errors import TrainingError
 from train.split import positions, sides
 from train.training import Plan, train
 from train.versions import next_version, salt
+from train.worth import check_worth
 
 if TYPE_CHECKING:
     from train.names import FamilyName
@@ -80,7 +81,8 @@ def publish(  # noqa: PLR0913 -- what is published, where, and how it is told an
     """Publish a version that has been proved, with what it has seen, and print how good it is."""
     prove(artifact)  # what no worker would serve is not worth publishing
     manifest = artifact.manifest
-    test = sides(positions(sales.houses, manifest.split.salt), manifest.split).test
+    test = sides(positions(sales.houses, manifest.split), manifest.split).test
+    check_worth(artifact, sales)
     rows = seen.to_bytes(seen.hashes(sales.houses[test], sales.prices[test]))
     folder = store.publish(artifact, {seen.FILE: rows, **beside})
     _tell_result(console, manifest)

@@ -8,33 +8,39 @@ from pricing.house import Column, Matrix
 from pricing.manifest import FEWEST_CALIBRATION_ROWS, HIGHEST_LEVEL, LOWEST_LEVEL, Calibration, Fifth, Interval, Scores
 from pricing.predictor import Predictor
 from train.errors import DataError
+from train.split import weights
 
 LEVELS: Final = tuple(
     round(percent / 100, 2) for percent in range(round(LOWEST_LEVEL * 100), round(HIGHEST_LEVEL * 100) + 1)
 )
 REPORTED_LEVELS: Final = (0.5, 0.8, 0.9)
+ROUNDING: Final = 1e-6  # votes: far above the error of a sum of thirds, far below the hundredth between two ranks
 
 
-def calibrate(log_price: Column, spread: Column, prices: Column) -> Calibration:
+def calibrate(log_price: Column, spread: Column, prices: Column, position: Column) -> Calibration:
     """Split conformal calibration (Lei et al. 2018, section 5.2) on rows that no estimator has seen.
 
-    All of shape (n,): log dollars, spread, US dollars. The quantile of a level is the ceil((n + 1) * level)-th
-    smallest |log error| / spread. Raises DataError below 200 rows.
+    All of shape (n,): log dollars, spread, US dollars, position by the hash. Houses are exchangeable, sales of one
+    house are not: each of n houses has one vote, which its sales share (Dunn, Wasserman and Ramdas 2023,
+    "Distribution-free prediction sets for two-layer hierarchical models"). The quantile of a level is the smallest
+    |log error| / spread with (n + 1) * level votes up to it. Raises DataError below 200 houses.
     """
-    rows = len(prices)
-    if rows < FEWEST_CALIBRATION_ROWS:
+    votes = weights(position)
+    houses = len(np.unique(position))
+    if houses < FEWEST_CALIBRATION_ROWS:
         msg = (
-            f"{rows} rows are left for calibration, at least {FEWEST_CALIBRATION_ROWS} are needed: "
-            "bring about five times as many sales as that"
+            f"{houses} different houses are left for calibration, at least {FEWEST_CALIBRATION_ROWS} are needed: "
+            "bring about five times as many as that"
         )
         raise DataError(msg)
-    scores = np.sort(np.abs(np.log(prices) - log_price) / spread)
+    scores = np.abs(np.log(prices) - log_price) / spread
+    order = np.argsort(scores, kind="stable")
     # the level in hundredths, so that the rank is exact: 0.55 * 220 is above 121 in floating point
-    ranks = [-(-(rows + 1) * round(level * 100) // 100) for level in LEVELS]
+    wanted = np.array([(houses + 1) * round(level * 100) for level in LEVELS]) / 100
+    ranks = np.searchsorted(np.cumsum(votes[order]), wanted - ROUNDING)
     smallest = np.finfo(np.float64).tiny  # a quantile of zero would make an interval of no width
-    return Calibration(
-        rows=rows, levels=LEVELS, quantiles=tuple(float(max(scores[rank - 1], smallest)) for rank in ranks)
-    )
+    quantiles = np.maximum(scores[order[ranks]], smallest)
+    return Calibration(rows=len(prices), levels=LEVELS, quantiles=tuple(quantiles.tolist()))
 
 
 def score(predictor: Predictor, houses: Matrix, prices: Column) -> Scores:
@@ -51,12 +57,12 @@ def score(predictor: Predictor, houses: Matrix, prices: Column) -> Scores:
     )
 
 
-def intervals(predictor: Predictor, houses: Matrix, prices: Column) -> tuple[Interval, ...]:
-    """Coverage and width at each reported level, for float32 of shape (n, 5) and US dollars of shape (n,)."""
-    return tuple(_interval(predictor, houses, prices, level) for level in REPORTED_LEVELS)
+def intervals(predictor: Predictor, houses: Matrix, prices: Column, vote: Column) -> tuple[Interval, ...]:
+    """Coverage and width at each reported level, for float32 of shape (n, 5); US dollars and votes of shape (n,)."""
+    return tuple(_interval(predictor, houses, prices, vote, level) for level in REPORTED_LEVELS)
 
 
-def fifths(predictor: Predictor, houses: Matrix, prices: Column) -> tuple[Fifth, ...]:
+def fifths(predictor: Predictor, houses: Matrix, prices: Column, vote: Column) -> tuple[Fifth, ...]:
     """The same by fifth of the predicted price, cheapest first; needs at least five rows."""
     predicted = np.array(predictor.predict(houses, LOWEST_LEVEL).price)
     parts = np.array_split(np.argsort(predicted, kind="stable"), 5)
@@ -66,17 +72,17 @@ def fifths(predictor: Predictor, houses: Matrix, prices: Column) -> tuple[Fifth,
             lowest_price=float(predicted[part[0]]),
             highest_price=float(predicted[part[-1]]),
             mape=score(predictor, houses[part], prices[part]).mape,
-            intervals=intervals(predictor, houses[part], prices[part]),
+            intervals=intervals(predictor, houses[part], prices[part], vote[part]),
         )
         for part in parts
     )
 
 
-def _interval(predictor: Predictor, houses: Matrix, prices: Column, level: float) -> Interval:
+def _interval(predictor: Predictor, houses: Matrix, prices: Column, vote: Column, level: float) -> Interval:
     prediction = predictor.predict(houses, level)
     price, lower, upper = prediction.columns()
     return Interval(
         level=prediction.confidence_level,
-        coverage=float(np.mean((lower <= prices) & (prices <= upper))),
+        coverage=float(np.average((lower <= prices) & (prices <= upper), weights=vote)),
         median_width=float(np.median((upper - lower) / price)),
     )

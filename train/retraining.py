@@ -23,14 +23,14 @@ from train import data, seen
 from train.command import publish, quiet, tell_rows
 from train.data import Sales
 from train.errors import TrainingError
-from train.judge import LEVEL, Contender, Evidence, Verdict, judge
+from train.judge import LEVEL, TOO_FEW, Contender, Evidence, Verdict, judge
 from train.names import FamilyName
-from train.split import positions, sides
+from train.split import Mask, positions, sides, split_by_house
 from train.training import Plan, train
 from train.versions import contract, contract_of, next_version
 
 VERDICT_FILE: Final = "verdict.json"
-ENOUGH_NEW_ROWS: Final = 1_000
+ENOUGH_NEW_HOUSES: Final = 1_000
 
 
 @dataclass(frozen=True)
@@ -65,10 +65,15 @@ def retrain(store: Store, order: RetrainOrder, console: Console | None = None) -
             status.update(step)
             console.print(f"  {step}")
 
-        challenger = train(sales, Plan(version, split.salt, order.seed, order.family), tell)
+        unseen = unseen_by(champion.manifest, sales)
+        if transition := _transition(champion.manifest, version):
+            tell(transition)
+        challenger = train(sales, Plan(version, split.salt, order.seed, order.family), tell, held_back=unseen)
         tell("judging champion and challenger on the same test rows")
         verdict = judge(
-            champion, Contender(challenger.manifest, load(challenger)), choose_evidence(store, champion.manifest, sales)
+            champion,
+            Contender(challenger.manifest, load(challenger)),
+            choose_evidence(store, champion.manifest, sales, unseen),
         )
     _tell_verdict(console, verdict)
     if order.dry_run:
@@ -78,25 +83,33 @@ def retrain(store: Store, order: RetrainOrder, console: Console | None = None) -
     return verdict
 
 
-def choose_evidence(store: Store, champion: Manifest, sales: Sales) -> Evidence:
-    """The test rows that have come since the champion's training when there are enough of them, else all of them.
+def unseen_by(champion: Manifest, sales: Sales) -> Mask:
+    """The rows of houses that the champion has not learned from: all sales of them are its test rows, shape (n,).
 
-    The champion's split says which rows are test rows: neither the champion nor a challenger with the same split has
-    learned from them. Rows come into use when a version is judged on them, so of the same rows every further verdict
-    is worth less: it says how many there have been.
+    A champion that dealt houses by other features than today's may have learned from an earlier sale of a house whose
+    later sale is a test row.
     """
-    position = positions(sales.houses, champion.split.salt)
-    test = sides(position, champion.split).test
-    rows = Evidence(sales.houses[test], sales.prices[test], position[test], 0, only_new=False, used_before=0)
+    test = sides(positions(sales.houses, champion.split), champion.split).test
+    house = positions(sales.houses, split_by_house(champion.split.salt))
+    return test & ~np.isin(house, house[~test])
+
+
+def choose_evidence(store: Store, champion: Manifest, sales: Sales, unseen: Mask) -> Evidence:
+    """Of the rows that neither has seen those that have come since the champion's training, if enough, else all.
+
+    Rows come into use when a version is judged on them, so of the same rows every further verdict is worth less: it
+    says how many there have been.
+    """
+    houses, prices = sales.houses[unseen], sales.prices[unseen]
+    position = positions(houses, split_by_house(champion.split.salt))
+    new = np.zeros(len(prices), np.bool_)
     known = seen.parse(store.read_beside(champion.version, seen.FILE), champion.version)
-    new = np.zeros(len(rows.prices), np.bool_)
     if known is not None:
-        new = ~np.isin(seen.hashes(rows.houses, rows.prices), known)
-    count = int(new.sum())
-    only_new = count >= ENOUGH_NEW_ROWS
-    if only_new:
-        rows = rows._replace(houses=rows.houses[new], prices=rows.prices[new], position=rows.position[new])
-    return rows._replace(new_rows=count, only_new=only_new, used_before=times_used(store, champion, only_new=only_new))
+        new = ~np.isin(seen.hashes(houses, prices), known)
+    only_new = len(np.unique(position[new])) >= ENOUGH_NEW_HOUSES
+    used = times_used(store, champion, only_new=only_new)
+    kept = new if only_new else np.ones_like(new)
+    return Evidence(houses[kept], prices[kept], position[kept], int(new.sum()), only_new=only_new, used_before=used)
 
 
 def times_used(store: Store, champion: Manifest, *, only_new: bool) -> int:
@@ -153,8 +166,21 @@ def _champion(store: Store, deployment: Deployment) -> Contender:
     return Contender(artifact.manifest, load(artifact))
 
 
+def _transition(champion: Manifest, version: str) -> str:
+    """How versions of different splits are compared; empty for equal ones."""
+    then, now = champion.split.identified_by, split_by_house(champion.split.salt).identified_by
+    if then == now:
+        return ""
+    return (
+        f"{champion.version} dealt its sales by {', '.join(then)}, {version} deals them by {', '.join(now)}: they are "
+        f"compared on houses of which neither learns from any sale, so {version} learns from about a fifth less"
+    )
+
+
 def _tell_verdict(console: Console, verdict: Verdict) -> None:
-    rows = f"{verdict.rows:,} test rows" + (" that have come since its training" if verdict.only_new else "")
+    rows = f"{verdict.rows:,} test rows of {verdict.groups:,} houses" + (
+        " that have come since its training" if verdict.only_new else ""
+    )
     used = f"used {verdict.used_before} times before" if verdict.used_before else "never used before"
     console.print(f"{verdict.challenger} against the champion {verdict.champion}, on {rows} ({used}):")
     console.print(
@@ -167,12 +193,16 @@ def _tell_verdict(console: Console, verdict: Verdict) -> None:
         f"allowed is {LEVEL:.0%} ± {verdict.coverage_tolerance:.1%}"
     )
     table = Table(title="by fifth of the predicted price", title_justify="left")
-    for heading in ("prices", "rows", "error against champion", "at least"):
+    for heading in ("prices", "houses", "error against champion", "at least", "at most"):
         table.add_column(heading, justify="right")
     for part in verdict.fifths:
         prices = f"${part.lowest_price:,.0f} to ${part.highest_price:,.0f}"
-        table.add_row(prices, f"{part.rows:,}", f"{part.loss:+.1%}", f"{part.loss_lower:+.1%}")
+        bounds = f"{part.loss_lower:+.1%}", f"{part.loss_upper:+.1%}"
+        table.add_row(prices, f"{part.rows:,}", f"{part.loss:+.1%}", *bounds)
     console.print(table)
     for sentence in verdict.against:
         console.print(f"  against it: {sentence}")
-    console.print(f"verdict: {verdict.challenger} is {'better' if verdict.is_better else 'not better'}")
+    if verdict.is_undecided:
+        console.print(f"verdict: {TOO_FEW}{verdict.challenger} is better")
+    else:
+        console.print(f"verdict: {verdict.challenger} is {'better' if verdict.is_better else 'not better'}")

@@ -10,7 +10,7 @@ from typing import Final, NamedTuple
 import numpy as np
 
 from pricing.house import BOUNDS, FEATURES, UNITS, Column, Matrix, decimal
-from pricing.manifest import FEWEST_CALIBRATION_ROWS, Data, Example, Feature, Graph, Manifest, Metrics, Split
+from pricing.manifest import FEWEST_CALIBRATION_ROWS, Data, Example, Feature, Graph, Manifest, Metrics
 from pricing.predictor import OnnxGraph, Predictor, Runs
 from pricing.store import Artifact
 from train.convert import OPSET, OPSET_ML, Fitted, round_thresholds, to_onnx
@@ -20,11 +20,12 @@ from train.evaluate import calibrate, fifths, intervals, score
 from train.families import FAMILIES, Fold, fit, out_of_fold, parameters, spread_estimator
 from train.names import FAMILY_NAMES, FamilyName
 from train.parity import certify
-from train.split import CALIBRATE, TEST, Sides, folds, positions, sides
+from train.split import IDENTITY, Mask, Sides, folds, hold_back, positions, sides, split_by_house, weights
+from train.worth import check_variation
 
 BINS: Final = 10
 # Of so many, the hash hardly ever leaves fewer than FEWEST_CALIBRATION_ROWS for calibration; 240 on average.
-ENOUGH_ROWS: Final = 1_200
+ENOUGH_HOUSES: Final = 1_200
 EXAMPLES: Final = 5
 LIBRARIES: Final = ("numpy", "onnx", "onnxruntime", "scikit-learn", "skl2onnx")
 
@@ -54,14 +55,18 @@ class OutOfFold(NamedTuple):
     deviation: Column
 
 
-def train(sales: Sales, plan: Plan, tell: Tell) -> Artifact:
+def train(sales: Sales, plan: Plan, tell: Tell, held_back: Mask | None = None) -> Artifact:
     """Return a certified, calibrated version, not yet published.
 
-    `tell` hears what is being done. Raises DataError when there are too few rows, ParityError when ONNX differs.
+    `tell` hears what is being done. Nothing is learned from the rows of `held_back`, shape (n,): they are test rows,
+    whatever the split says. Raises DataError when there are too few rows, or none to learn from, ParityError when ONNX
+    differs.
     """
-    split = Split(salt=plan.salt, calibrate=CALIBRATE, test=TEST)
-    position = positions(sales.houses, plan.salt)
+    split = split_by_house(plan.salt)
+    position = positions(sales.houses, split)
     side = sides(position, split)
+    if held_back is not None:
+        side = hold_back(side, held_back)
     _check_rows(sales, position, side)
     fit_rows, calibrate_rows, test_rows = (Rows(sales.houses[mask], sales.prices[mask]) for mask in side)
 
@@ -72,7 +77,7 @@ def train(sales: Sales, plan: Plan, tell: Tell) -> Artifact:
     tell("converting to ONNX")
     graph = to_onnx(fitted)
     shipped = OnnxGraph(graph)
-    calibration = calibrate(*shipped.run(calibrate_rows.houses), calibrate_rows.prices)
+    calibration = calibrate(*shipped.run(calibrate_rows.houses), calibrate_rows.prices, position[side.calibrate])
     predictor = Predictor(shipped, calibration)
     tell("certifying parity of ONNX with scikit-learn")
     parity = certify(fitted, shipped, test_rows.houses, fit_rows.houses, plan.seed)
@@ -86,7 +91,7 @@ def train(sales: Sales, plan: Plan, tell: Tell) -> Artifact:
         features=describe_features(fit_rows.houses),
         split=split,
         data=describe_data(sales, side),
-        metrics=measure(predictor, fit_rows, test_rows),
+        metrics=measure(predictor, fit_rows, test_rows, weights(position[side.test])),
         calibration=calibration,
         parity=parity,
         examples=examples(shipped, test_rows.houses),
@@ -124,13 +129,13 @@ def learn(rows: Rows, best: OutOfFold, seed: int) -> Fitted:
     return Fitted(price, spread, mean, lowest)
 
 
-def measure(predictor: Predictor, fit_rows: Rows, test_rows: Rows) -> Metrics:
-    """How good the version is; the interval on test rows only, since the others shaped it."""
+def measure(predictor: Predictor, fit_rows: Rows, test_rows: Rows, vote: Column) -> Metrics:
+    """How good the version is; the interval on test rows only, since the others shaped it, with a vote a house."""
     return Metrics(
         train=score(predictor, *fit_rows),
         test=score(predictor, *test_rows),
-        intervals=intervals(predictor, *test_rows),
-        fifths=fifths(predictor, *test_rows),
+        intervals=intervals(predictor, *test_rows, vote),
+        fifths=fifths(predictor, *test_rows, vote),
     )
 
 
@@ -177,15 +182,19 @@ def examples(graph: Runs, houses: Matrix) -> tuple[Example, ...]:
 
 def _check_rows(sales: Sales, position: Column, side: Sides) -> None:
     accepted = f"{sales.source}: {len(sales.prices):,} accepted rows"
-    # Twins share a side and a fold: of a few houses sold again and again, some of those would stay empty.
+    # Sales of a house share a side and a fold: of a few houses sold again and again, some of those would stay empty.
     different = len(np.unique(position))
     if different < min(FEWEST_CALIBRATION_ROWS, len(sales.prices)):
-        msg = f"{accepted} are only {different} different houses, at least {FEWEST_CALIBRATION_ROWS} are needed"
-        raise DataError(msg)
-    found = int(side.calibrate.sum())
-    if found < FEWEST_CALIBRATION_ROWS:
         msg = (
-            f"{accepted} leave {found} for calibration, at least {FEWEST_CALIBRATION_ROWS} are needed: "
-            f"bring {ENOUGH_ROWS:,} rows"
+            f"{accepted} are only {different} different houses (by {', '.join(IDENTITY)}), "
+            f"at least {FEWEST_CALIBRATION_ROWS} are needed"
         )
         raise DataError(msg)
+    found = len(np.unique(position[side.calibrate]))
+    if found < FEWEST_CALIBRATION_ROWS:
+        msg = (
+            f"{accepted} leave {found} houses for calibration, at least {FEWEST_CALIBRATION_ROWS} are needed: "
+            f"bring sales of {ENOUGH_HOUSES:,} houses"
+        )
+        raise DataError(msg)
+    check_variation(sales)

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from pricing.errors import DamagedArtifactError
+from pricing.house import FEATURES
 from pricing.manifest import FORMAT, Calibration, Manifest, is_version, version_key
 from pricing.store import Artifact
 
@@ -37,6 +38,12 @@ def test_a_manifest_is_indented_json_for_people(published: Artifact) -> None:
     assert published.manifest.to_bytes().startswith(b'{\n  "format": 1,\n  "version": "v1.0.0",\n')
 
 
+def test_a_split_that_does_not_say_what_it_hashes_has_hashed_every_feature(published: Artifact) -> None:
+    before = Manifest.parse(edited(published, lambda m: m["split"].pop("identified_by")))
+    assert before.split.identified_by == FEATURES
+    assert published.manifest.split.identified_by == tuple(name for name in FEATURES if name != "age_years")
+
+
 @given(seed=st.integers(0, 2**32 - 1), mean=st.floats(allow_nan=False, allow_infinity=False), text=st.text())
 def test_every_float_and_text_comes_back_to_the_last_bit(
     published: Artifact, seed: int, mean: float, text: str
@@ -56,6 +63,14 @@ def test_every_float_and_text_comes_back_to_the_last_bit(
         (lambda m: m.pop("format"), "manifest.json has format None, this program reads 1"),
         (lambda m: m.pop("seed"), "manifest.json: seed: Field required"),
         (lambda m: m["split"].pop("salt"), "manifest.json: split.salt: Field required"),
+        (
+            lambda m: m["split"].update(identified_by=["street"]),
+            f"manifest.json: split: Value error, identified_by names street; {OURS}",
+        ),
+        (
+            lambda m: m["split"].update(identified_by=[]),
+            "manifest.json: split.identified_by: Tuple should have at least 1 item after validation, not 0",
+        ),
         (
             lambda m: m["features"].insert(0, m["features"].pop(1)),
             f"manifest.json: manifest: Value error, features are bedrooms, square_feet, {LAST}; {OURS}",

@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from pricing.manifest import Split
 from pricing.predictor import load
 from pricing.store import Store
 from train import data
@@ -20,8 +19,8 @@ from train.command import Order, train_and_publish
 from train.data import Sales
 from train.judge import Contender, Verdict, judge
 from train.names import FamilyName
-from train.retraining import RetrainOrder, choose_evidence, retrain
-from train.split import CALIBRATE, FIRST_SALT, TEST, positions, sides
+from train.retraining import RetrainOrder, choose_evidence, retrain, unseen_by
+from train.split import FIRST_SALT, positions, sides, split_by_house
 from train.training import Plan, train
 
 KING_COUNTY: Final = Path(__file__).resolve().parents[2] / "../shared/data/king_county.csv"
@@ -53,17 +52,18 @@ def verdict_on(store: Store, learned: Sales, judged: Sales, family: FamilyName, 
     artifact = store.read("v1.0.0")
     champion = Contender(artifact.manifest, load(artifact))
     challenger = train(learned, Plan("v1.1.0", artifact.manifest.split.salt, seed, family), lambda _: None)
-    evidence = choose_evidence(store, artifact.manifest, judged)
+    evidence = choose_evidence(store, artifact.manifest, judged, unseen_by(artifact.manifest, judged))
     return judge(champion, Contender(challenger.manifest, load(challenger)), evidence)
 
 
 def shuffled(sales: Sales, seed: int, *, test_rows_too: bool, salt: str = FIRST_SALT) -> Sales:
     """The same houses with each other's prices; the test rows keep theirs unless `test_rows_too`."""
     rng = np.random.default_rng(seed)
-    position = positions(sales.houses, salt)
+    split = split_by_house(salt)
+    position = positions(sales.houses, split)
     moved = np.arange(len(position))
     if not test_rows_too:
-        moved = np.flatnonzero(~sides(position, Split(salt=salt, calibrate=CALIBRATE, test=TEST)).test)
+        moved = np.flatnonzero(~sides(position, split).test)
     prices = sales.prices.copy()
     prices[moved] = prices[rng.permutation(moved)]
     return Sales(sales.houses, prices, sales.source, sales.synthetic, sales.refused, sales.refusals)

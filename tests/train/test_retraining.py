@@ -3,6 +3,7 @@
 import hashlib
 import io
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,23 +12,26 @@ import pytest
 from rich.console import Console
 
 from pricing.errors import DamagedArtifactError, NothingDeployedError
-from pricing.store import Store
+from pricing.manifest import Split
+from pricing.store import Artifact, Store
 from train import market, seen
 from train.command import Order, train_and_publish
 from train.data import Sales, accept
-from train.errors import TrainingError
+from train.errors import DataError, TrainingError
 from train.judge import Verdict
 from train.names import FamilyName
 from train.retraining import (
-    ENOUGH_NEW_ROWS,
+    ENOUGH_NEW_HOUSES,
     VERDICT_FILE,
     RetrainOrder,
     choose_evidence,
     retrain,
     times_used,
+    unseen_by,
 )
 from train.split import positions, sides
 from train.tables import COLUMNS
+from train.training import Plan, train
 
 FAMILY: FamilyName = "gradient-boosting"
 FEW, MANY = 1_500, 8_000
@@ -85,7 +89,7 @@ def test_both_are_judged_on_test_rows_that_have_come_since(champion: Store, tmp_
     columns = market.synthetic_sales(MANY, seed=0)
     sales = accept(columns, "", synthetic=True, first_line=1)
     split = champion.read("v1.0.0").manifest.split
-    test = sides(positions(sales.houses, split.salt), split).test
+    test = sides(positions(sales.houses, split), split).test
 
     assert verdict.only_new
     assert verdict.rows == verdict.new_rows == int(test[FEW:].sum())
@@ -137,9 +141,11 @@ def sales_with(champion: Store, new_test_rows: int) -> Sales:
     """The champion's own rows, and rows of which so many are test rows."""
     split = champion.read("v1.0.0").manifest.split
     columns = market.synthetic_sales(MANY, seed=0)
-    test = sides(positions(accept(columns, "", synthetic=True, first_line=1).houses, split.salt), split).test
+    test = sides(positions(accept(columns, "", synthetic=True, first_line=1).houses, split), split).test
     kept = np.arange(MANY) < FEW
-    kept[np.flatnonzero(test & ~kept)[:new_test_rows]] = True
+    house = positions(accept(columns, "", synthetic=True, first_line=1).houses, split)
+    _, first = np.unique(house, return_index=True)  # so that there are as many houses as rows
+    kept[[row for row in np.flatnonzero(test & ~kept) if row in set(first)][:new_test_rows]] = True
     return accept({name: values[kept] for name, values in columns.items()}, "", synthetic=True, first_line=1)
 
 
@@ -147,11 +153,23 @@ def sales_with(champion: Store, new_test_rows: int) -> Sales:
 def test_from_1000_new_test_rows_on_only_those_judge(champion: Store, new: int, *, only_new: bool) -> None:
     manifest = champion.read("v1.0.0").manifest
 
-    evidence = choose_evidence(champion, manifest, sales_with(champion, new))
+    sales = sales_with(champion, new)
+    evidence = choose_evidence(champion, manifest, sales, unseen_by(manifest, sales))
 
-    assert (evidence.new_rows, evidence.only_new, ENOUGH_NEW_ROWS) == (new, only_new, 1_000)
+    assert (evidence.new_rows, evidence.only_new, ENOUGH_NEW_HOUSES) == (new, only_new, 1_000)
     old = 0 if only_new else manifest.metrics.test.rows
     assert len(evidence.prices) == len(evidence.houses) == len(evidence.position) == new + old
+
+
+def test_a_house_that_is_sold_ten_times_is_one_of_the_1000(champion: Store) -> None:
+    manifest, sales = champion.read("v1.0.0").manifest, sales_with(champion, 100)
+    again = np.tile(sales.houses, (10, 1)), np.repeat(np.arange(1.0, 11), len(sales.prices)) * np.tile(sales.prices, 10)
+    sales = replace(sales, houses=again[0], prices=again[1])
+
+    evidence = choose_evidence(champion, manifest, sales, unseen_by(manifest, sales))
+
+    assert evidence.new_rows > 2_000
+    assert not evidence.only_new
 
 
 @pytest.mark.parametrize("content", [None, b"", b"damaged"], ids=["none", "empty", "damaged"])
@@ -161,7 +179,8 @@ def test_without_the_memory_of_its_rows_all_test_rows_judge(champion: Store, con
     if content is not None:
         path.write_bytes(content)
 
-    evidence = choose_evidence(champion, champion.read("v1.0.0").manifest, sales_with(champion, 1_000))
+    manifest, sales = champion.read("v1.0.0").manifest, sales_with(champion, 1_000)
+    evidence = choose_evidence(champion, manifest, sales, unseen_by(manifest, sales))
 
     assert (evidence.new_rows, evidence.only_new) == (0, False)
 
@@ -209,3 +228,82 @@ def test_a_manifest_that_was_changed_since_is_damaged_and_no_other_contract(cham
 
     with pytest.raises(DamagedArtifactError, match=r"v1\.0\.0/manifest\.json .* does not match expected"):
         retrain(champion, order(tmp_path / "none.csv"), silent())
+
+
+def resold(path: Path, rows: int, share: float = 0.3) -> Sales:
+    """The first rows of one market, of which a share is sold again four years later; also written to a file."""
+    columns = market.synthetic_sales(MANY, seed=0)
+    again = np.arange(rows) < share * rows
+    first = {name: values[:rows] for name, values in columns.items()}
+    later = {name: values[again] for name, values in first.items()}
+    later["age_years"], later["price"] = later["age_years"] + 4, np.round(later["price"] * 1.01)
+    both = {name: np.append(first[name], later[name]) for name in COLUMNS}
+    lines = [",".join(map(str, row)) for row in zip(*(both[name].tolist() for name in COLUMNS), strict=True)]
+    path.write_text("\n".join([",".join(COLUMNS), *lines]))
+    return accept(both, path.name, synthetic=False, first_line=2)
+
+
+@pytest.fixture
+def old_split(tmp_path: Path) -> Store:
+    """v1.0.0 of a release that hashed the age too: it has learned from what that split lets it, and is deployed."""
+    split = Split(salt="0", calibrate=0.2, test=0.2)
+    sales = resold(tmp_path / "old.csv", 2_500)
+    learned = ~sides(positions(sales.houses, split), split).test
+    rows = replace(sales, houses=sales.houses[learned], prices=sales.prices[learned])
+    manifest, graph = train(rows, Plan("v1.0.0", "0", 0, FAMILY), lambda _: None)
+    store = Store(tmp_path / "artifacts")
+    store.publish(Artifact(manifest.model_copy(update={"split": split}), graph))
+    store.deploy("v1.0.0")
+    return store
+
+
+def test_no_house_that_either_has_learned_from_judges_versions_of_different_splits(
+    old_split: Store, tmp_path: Path
+) -> None:
+    path, told = tmp_path / "new.csv", io.StringIO()
+    sales = resold(path, 6_000)
+
+    verdict = retrain(old_split, order(path), Console(file=told, soft_wrap=True))
+
+    before, after = (old_split.read(version).manifest for version in ("v1.0.0", "v1.1.0"))
+    old, new = (sides(positions(sales.houses, manifest.split), manifest.split) for manifest in (before, after))
+    house = positions(sales.houses, after.split)
+    judged = unseen_by(before, sales)
+    assert verdict.rows == judged.sum() > 1_000
+    assert not (judged & ~old.test).any()
+    assert not np.isin(house[judged], house[~old.test]).any()
+    assert np.isin(house[old.test], house[~old.test]).any()  # the control: rows alone would let such houses in
+    assert after.data.fit == (new.fit & ~judged).sum() < new.fit.sum()
+    assert after.data.calibrate == (new.calibrate & ~judged).sum()
+    assert (
+        "v1.0.0 dealt its sales by square_feet, bedrooms, bathrooms, age_years, distance_to_city, v1.1.0 deals them by "
+        "square_feet, bedrooms, bathrooms, distance_to_city: they are compared on houses of which neither learns from "
+        "any sale, so v1.1.0 learns from about a fifth less\n"
+    ) in told.getvalue()
+
+
+def test_versions_of_the_same_split_are_compared_on_all_its_test_rows_without_a_word(
+    champion: Store, tmp_path: Path
+) -> None:
+    told = io.StringIO()
+    sales = resold(tmp_path / "new.csv", 3_000)
+    manifest = champion.read("v1.0.0").manifest
+
+    retrain(champion, order(tmp_path / "new.csv"), Console(file=told, soft_wrap=True))
+
+    after = champion.read("v1.1.0").manifest
+    test = sides(positions(sales.houses, manifest.split), manifest.split).test
+    assert (unseen_by(manifest, sales) == test).all()
+    assert after.data.test == test.sum()
+    assert "dealt its sales" not in told.getvalue()
+
+
+def test_shuffled_prices_publish_nothing(champion: Store, tmp_path: Path) -> None:
+    columns = market.synthetic_sales(FEW, seed=0)
+    columns["price"] = np.random.default_rng(0).permutation(columns["price"])
+    lines = [",".join(map(str, row)) for row in zip(*(columns[name].tolist() for name in COLUMNS), strict=True)]
+    (tmp_path / "wrong.csv").write_text("\n".join([",".join(COLUMNS), *lines]))
+
+    with pytest.raises(DataError, match="are the prices those of their houses"):
+        retrain(champion, order(tmp_path / "wrong.csv"), silent())
+    assert champion.versions() == ["v1.0.0"]

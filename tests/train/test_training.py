@@ -21,7 +21,7 @@ from train.errors import DataError
 from train.evaluate import calibrate, fifths, intervals, score
 from train.families import FAMILIES, Fold, fit, out_of_fold
 from train.names import FamilyName
-from train.split import Sides, folds, positions, sides
+from train.split import Sides, folds, positions, sides, split_by_house, weights
 from train.training import OutOfFold, Plan, Rows, choose, learn, train
 
 ROWS = 1_500
@@ -40,7 +40,7 @@ class Trained(NamedTuple):
 
     @property
     def side(self) -> Sides:
-        return sides(positions(self.sales.houses, "0"), self.manifest.split)
+        return sides(positions(self.sales.houses, self.manifest.split), self.manifest.split)
 
     def rows(self, mask: np.ndarray) -> tuple[Matrix, Column]:
         return self.sales.houses[mask], self.sales.prices[mask]
@@ -123,18 +123,20 @@ class TestTheManifest:
 
     def test_the_calibration_is_that_of_the_calibration_rows(self, trained: Trained) -> None:
         houses, prices = trained.rows(trained.side.calibrate)
-        expected = calibrate(*OnnxGraph(trained.artifact.graph).run(houses), prices)
+        position = positions(houses, trained.manifest.split)
+        expected = calibrate(*OnnxGraph(trained.artifact.graph).run(houses), prices, position)
         assert trained.manifest.calibration == expected
         assert trained.manifest.calibration.rows == trained.manifest.data.calibrate
 
     def test_metrics_are_measured_through_the_version_that_ships(self, trained: Trained) -> None:
         predictor: Predictor = load(trained.artifact)
         test = trained.rows(trained.side.test)
+        vote = weights(positions(test[0], trained.manifest.split))
         metrics = trained.manifest.metrics
         assert metrics.train == score(predictor, *trained.rows(trained.side.fit))
         assert metrics.test == score(predictor, *test)
-        assert metrics.intervals == intervals(predictor, *test)
-        assert metrics.fifths == fifths(predictor, *test)
+        assert metrics.intervals == intervals(predictor, *test, vote)
+        assert metrics.fifths == fifths(predictor, *test, vote)
         assert metrics.train.rows == trained.manifest.data.fit
         assert metrics.test.rows == trained.manifest.data.test == sum(fifth.rows for fifth in metrics.fifths)
 
@@ -166,7 +168,8 @@ class TestTooLittle:
         with pytest.raises(DataError) as refused:
             train(some(500), PLAN, told.append)
         assert str(refused.value) == (
-            "sales.csv: 500 accepted rows leave 95 for calibration, at least 200 are needed: bring 1,200 rows"
+            "sales.csv: 500 accepted rows leave 96 houses for calibration, at least 200 are needed: "
+            "bring sales of 1,200 houses"
         )
         assert told == []
 
@@ -183,25 +186,24 @@ class TestTooLittle:
         with pytest.raises(DataError) as refused:
             train(many, PLAN, quietly)
         assert str(refused.value) == (
-            f"sales.csv: 1,990 accepted rows are only {len(np.unique(sales.houses, axis=0))} different houses, "
-            "at least 200 are needed"
+            f"sales.csv: 1,990 accepted rows are only {len(np.unique(sales.houses, axis=0))} different houses "
+            "(by square_feet, bedrooms, bathrooms, distance_to_city), at least 200 are needed"
         )
 
-    @pytest.mark.parametrize("family", FAMILIES)
-    def test_equal_prices_are_learned_like_any_others(self, family: FamilyName) -> None:
-        sales = some(ROWS, price=np.full(ROWS, 100_000.0))
-        predictor = load(train(sales, PLAN._replace(family=family), quietly))
-        price, lower, upper = predictor.predict(sales.houses, 0.9).columns()
-        assert price == pytest.approx(100_000)
-        assert (lower <= price).all()
-        assert (price <= upper).all()
+    def test_a_house_that_is_sold_again_and_again_is_one_for_calibration(self) -> None:
+        sales = some(900)
+        many = replace(sales, houses=np.tile(sales.houses, (3, 1)), prices=np.tile(sales.prices, 3))
+        with pytest.raises(
+            DataError, match=r"accepted rows leave 1\d\d houses for calibration, at least 200 are needed"
+        ):
+            train(many, PLAN, quietly)
 
 
 class TestTheFamily:
     def test_is_the_one_with_the_lower_cross_validated_error(self, trained: Trained) -> None:
         houses, prices = trained.rows(trained.side.fit)
         target = np.log(prices) - np.log(prices).mean()
-        fold = folds(positions(houses, "0"))
+        fold = folds(positions(houses, split_by_house("0")))
         mape = {
             family: np.mean(np.abs(np.expm1(out_of_fold(make, 0, houses, target, fold) - target)))
             for family, make in FAMILIES.items()
@@ -226,7 +228,7 @@ class TestTheFamily:
     def test_may_be_either(self, number: int, better: FamilyName) -> None:
         houses = np.random.default_rng(0).random((number, 5), dtype=np.float32)
         rows = Rows(houses, np.exp(12 + houses.sum(axis=1, dtype=np.float64)))
-        assert choose(rows, folds(positions(houses, "0")), PLAN, quietly).family == better
+        assert choose(rows, folds(positions(houses, split_by_house("0"))), PLAN, quietly).family == better
 
     @pytest.mark.parametrize("family", FAMILIES)
     def test_can_be_named(self, family: FamilyName) -> None:
@@ -255,7 +257,7 @@ class Remembers:
 class TestTheSpread:
     def test_an_out_of_fold_prediction_is_by_an_estimator_that_has_not_seen_the_row_or_its_twin(self) -> None:
         houses = np.tile(data.synthetic(seed=0, rows=200).houses, (2, 1))
-        fold: Fold = folds(positions(houses, "0"))
+        fold: Fold = folds(positions(houses, split_by_house("0")))
         assert out_of_fold(lambda _: Remembers(), 0, houses, np.zeros(400), fold).tolist() == [0] * 400
         apart: Fold = np.arange(400, dtype=np.int64) // 200
         assert out_of_fold(lambda _: Remembers(), 0, houses, np.zeros(400), apart).tolist() == [1] * 400
@@ -272,3 +274,19 @@ class TestTheSpread:
         houses, prices = (sales := data.synthetic(seed=0, rows=400)).houses, sales.prices
         deviation = np.log(prices) - np.log(prices).mean()
         assert learn(Rows(houses, prices), OutOfFold("gradient-boosting", deviation), seed=0).lowest_spread > 0
+
+
+class TestHeldBack:
+    def test_nothing_is_learned_from_rows_that_are_held_back(self) -> None:
+        sales = data.synthetic(seed=0, rows=2_500)
+        held = np.arange(2_500) % 10 == 0
+        plan = PLAN._replace(family="gradient-boosting")
+        spoiled = replace(sales, prices=np.where(held, 7 * sales.prices, sales.prices))
+
+        honest, lied_to = (train(each, plan, quietly, held_back=held) for each in (sales, spoiled))
+
+        assert lied_to.graph == honest.graph
+        assert lied_to.manifest.calibration == honest.manifest.calibration
+        side = sides(positions(sales.houses, honest.manifest.split), honest.manifest.split)
+        assert honest.manifest.data.test == int((side.test | held).sum())
+        assert honest.manifest.data.fit + honest.manifest.data.calibrate + honest.manifest.data.test == 2_500
