@@ -3,17 +3,19 @@
 import time
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, Final, LiteralString, NamedTuple, TypeVar
 from urllib.parse import parse_qsl
 
 from pydantic import TypeAdapter, ValidationError
+from pydantic_core import InitErrorDetails, PydanticCustomError
 
-from pricing.house import Matrix, Values, decimal, parse, to_matrix
+from pricing.house import FEATURES, Matrix, Values, decimal, to_matrix
 from pricing.ids import Ids
 from pricing.predictor import Prediction
 from service.books import Told
 from service.cache import Cache
-from service.contract import Choice, Houses, Options, PlainHouses, parser_of
+from service.contract import Choice, Houses, Options, PlainOneHouse, parser_of
+from service.decoding import decoded
 from service.errors import BodyTooLargeError, InvalidRequestError, NotJsonError, refusal
 from service.metrics import Outcome, Run
 from service.models import Chosen, ServedModel
@@ -29,9 +31,12 @@ if TYPE_CHECKING:
 ChoiceT = TypeVar("ChoiceT", bound=Choice)
 
 DEFAULT_OPTIONS: Final = Options()
+_house: "Final[TypeAdapter[dict[str, Any]]]" = TypeAdapter(PlainOneHouse)
 EPOCH: Final = datetime.fromtimestamp(0, UTC)
 BODY: Final = "body"
 QUERY: Final = "query"
+UNKNOWN: Final = "extra_forbidden"  # as pydantic calls it
+CONTRADICTION: Final = "contradiction"
 # A request without a content type was taken for JSON by the original, and still is.
 PLAIN_JSON: Final = frozenset({JSON_TYPE, ""})
 # What an answer says about the cache; nothing when it is off.
@@ -57,6 +62,7 @@ class Request(NamedTuple):
     client_id: str
     body: bytes
     trace: Trace
+    content_encoding: str = ""
 
     @property
     def client(self) -> bytes:
@@ -94,19 +100,27 @@ class Answerer:
         """Answer a request to one of `paths`; whatever goes wrong becomes a reply too."""
         try:
             self._check_framing(request)
+            if request.content_encoding:
+                body = decoded(request.body, request.content_encoding, self.max_body_bytes)
+                request = request._replace(body=body)
             return self._routes[request.path](request)
         except Exception as error:  # noqa: BLE001 -- refusal() logs what nobody foresaw and answers 500
             return refusal(error, request.trace.request_id)
 
     def _predict(self, request: Request) -> Reply:
         options = parse_options(request.query)
-        house = parse_house(request.body)
+        house = parse_body(_house, request.body)
+        if len(house) > len(FEATURES):
+            options = options_with(options, house)
         answers, outcome = self._answers(request, options, [house], self._cache.predict)
         return json_reply(200, answers[0], HEADERS[outcome])
 
     def _predict_batch(self, request: Request) -> Reply:
         options = parse_options(request.query)
-        houses = parse_houses(self._batch, request.body)
+        found = parse_body(self._batch, request.body)
+        houses = found.pop("houses")
+        if found:
+            options = options_with(options, found)
         answers, _ = self._answers(request, options, houses, predict)
         self._metrics.batch(len(answers))
         return json_reply(200, {"predictions": answers, "count": len(answers)})
@@ -151,27 +165,45 @@ def parse_options(query: str) -> Options:
 
 
 def parse_query(options: type[ChoiceT], query: str) -> ChoiceT:
-    """Raises InvalidRequestError with `loc` ["query", name]."""
+    """Raises InvalidRequestError with `loc` ["query", name], or ["query"] for a name that is not known."""
+    found: dict[str, str] = {}
+    for name, value in parse_qsl(query, keep_blank_values=True):
+        if name not in options.model_fields:  # it is not repeated in the answer: it may be anything
+            known = ", ".join(sorted(options.model_fields))
+            raise _invalid(UNKNOWN, f"A query parameter is not known. Known parameters: {known}.")
+        if found.setdefault(name, value) != value:
+            raise _invalid(CONTRADICTION, "The query has two different values of this parameter: send one.", name)
     try:
-        return options.model_validate(dict(parse_qsl(query, keep_blank_values=True)))
+        return options.model_validate(found)
     except ValidationError as error:
         raise InvalidRequestError(QUERY, error) from error
 
 
-def parse_house(body: bytes) -> Values:
-    """Raises InvalidRequestError with `loc` ["body", field]."""
+def parse_body(parser: TypeAdapter[dict[str, Any]], body: bytes) -> dict[str, Any]:
+    """Raises InvalidRequestError with `loc` ["body", field], or ["body", "houses", row, field]."""
     try:
-        return parse(body)
+        return parser.validate_json(body)
     except ValidationError as error:
         raise InvalidRequestError(BODY, error) from error
 
 
-def parse_houses(batch: TypeAdapter[PlainHouses], body: bytes) -> list[Values]:
-    """Raises InvalidRequestError with `loc` ["body", "houses", row, field]."""
-    try:
-        return batch.validate_json(body)["houses"]
-    except ValidationError as error:
-        raise InvalidRequestError(BODY, error) from error
+def options_with(options: Options, body: dict[str, Any]) -> Options:
+    """The options of the query, with those of a body, which are taken out of it.
+
+    Raises InvalidRequestError with `loc` ["query", name] where the two contradict each other.
+    """
+    asked = {name: value for name in Options.model_fields if (value := body.pop(name, None)) is not None}
+    for name in asked.keys() & options.model_fields_set:
+        if getattr(options, name) != asked[name]:
+            message = f"The query and the body have different values of {name}: send one."
+            raise _invalid(CONTRADICTION, message, name)
+    return options.model_copy(update=asked)
+
+
+def _invalid(kind: LiteralString, message: str, *loc: str) -> InvalidRequestError:
+    error = PydanticCustomError(kind, "{message}", {"message": message})
+    problem: InitErrorDetails = {"type": error, "loc": loc, "input": None}
+    return InvalidRequestError(QUERY, ValidationError.from_exception_data(QUERY, [problem]))
 
 
 def predict(model: ServedModel, houses: Matrix, level: float) -> tuple[Prediction, Outcome]:

@@ -186,6 +186,11 @@ def documentation_views(openapi: dict[str, Any]) -> Blueprint:
     def docs() -> str:
         return render_template("docs.html")
 
+    @views.get("/docs/")
+    def docs_with_a_slash() -> Response:
+        # Not answered directly, as other routes are: the links of the page start at /docs, whatever a proxy adds to it.
+        return Response(status=HTTPStatus.TEMPORARY_REDIRECT, headers={"Location": "../docs"})
+
     @views.get("/openapi.json")
     def openapi_json() -> Response:
         return _response(json_reply(HTTPStatus.OK, openapi))

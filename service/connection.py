@@ -25,7 +25,7 @@ from gunicorn.util import split_request_uri
 
 from service.adapter import environ_of, shared_by
 from service.limits import TICK_SECONDS
-from service.ordinary import ordinary
+from service.ordinary import is_host, ordinary
 from service.reply import json_reply
 
 if TYPE_CHECKING:
@@ -156,7 +156,9 @@ class Connection(ASGIProtocol):  # type: ignore[misc]  # gunicorn carries no typ
         split_request_uri(self._current_request.uri)  # as the stock workers do, which refuse what this raises for
         self._enter(Phase.BODY, self._limits.body_seconds)
         self._head_size = 0
-        if self._current_request.content_length > self._limits.max_body_bytes:
+        if not _has_host(self._current_request):
+            self._refuse(400, "A request of HTTP/1.1 needs one header Host, with a name or an address.")
+        elif self._current_request.content_length > self._limits.max_body_bytes:
             self._refuse_size()
         return False
 
@@ -354,6 +356,12 @@ class Connection(ASGIProtocol):  # type: ignore[misc]  # gunicorn carries no typ
             # Closed at once, a request that has just been sent would fail, and its client did nothing wrong.
             stop_by = min(stop_by, self.worker.loop.time() + self._limits.stop_idle_seconds)
         self.deadline = min(self.deadline, stop_by)
+
+
+def _has_host(request: Any) -> bool:  # noqa: ANN401 -- gunicorn's, untyped
+    """RFC 9112, section 3.2; that there are not two of them, the parser has seen. Older clients need none."""
+    host = next((value.decode("latin-1") for name, value in request.headers_bytes if name == b"host"), None)
+    return is_host(host) or (host is None and request.version < (1, 1))
 
 
 def _address(name: object) -> Address | None:

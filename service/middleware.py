@@ -35,6 +35,7 @@ def request_of(environ: "WSGIEnvironment", path: str, max_body_bytes: int) -> Re
         environ.get("HTTP_X_CLIENT_ID", ""),
         _body(environ, max_body_bytes),
         trace.of(environ),
+        environ.get("HTTP_CONTENT_ENCODING", ""),
     )
 
 

@@ -29,6 +29,7 @@ ROUTES: Final[dict[str, Scope | None]] = {
     "GET /health/live": None,
     "GET /health/ready": None,
     "GET /docs": None,
+    "GET /docs/": None,
     "GET /docs/static/docs.js": None,
     "GET /docs/swagger/css/swagger-ui.css": None,
     "GET /openapi.json": None,
@@ -76,7 +77,7 @@ def with_key(text: str | None) -> list[dict[str, str]]:
 def ask(client: httpx.Client, route: str, headers: dict[str, str]) -> httpx.Response:
     method, _, path = route.partition(" ")
     body = {"/predict": HOUSE, "/predict/batch": {"houses": [HOUSE]}}.get(path)
-    return client.request(method, path, json=body, headers=headers)
+    return client.request(method, path, json=body, headers=headers, follow_redirects=True)
 
 
 def told(response: httpx.Response) -> tuple[int, str | None, str | None]:
@@ -199,7 +200,8 @@ def test_a_key_ends_at_its_time(published: Artifact, tmp_path: Path, lifetime: t
 
 
 @pytest.mark.parametrize(
-    "path", ["/", "", "predict", "/predictt", "//predict", "///predict", "/predict/", "/Predict", "/docs/", "//metrics"]
+    "path",
+    ["/", "", "predict", "/predictt", "//predict", "///predict", "/predict//", "/Predict", "/predict/.", "//metrics/"],
 )
 def test_what_is_at_no_path_reaches_no_view_whatever_flask_would_make_of_it(
     published: Artifact, keys: KeyStore, path: str
