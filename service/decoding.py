@@ -29,7 +29,7 @@ def decoded(body: bytes, content_encoding: str, most: int) -> bytes:
         return _gunzipped(body, most)
     plain, rest = _inflated(body, _around(body), coding, most, most)
     if rest:
-        raise NotDecodableError(coding, "data follow its end")
+        raise NotDecodableError(coding, "more data follows its end")
     return plain
 
 
@@ -52,12 +52,12 @@ def _inflated(data: bytes, around: int, coding: str, room: int, most: int) -> tu
     try:
         plain = decoder.decompress(data, room + 1)
     except zlib.error:
-        raise NotDecodableError(coding, "it is damaged or something else") from None
+        raise NotDecodableError(coding, "the data is damaged, or has another format") from None
     if len(plain) > room:
         message = f"The body is too large: at most {most:,} bytes are accepted, also when it is decompressed."
         raise BodyTooLargeError(message)
     if not decoder.eof:
-        raise NotDecodableError(coding, "its end is missing")
+        raise NotDecodableError(coding, "the end of the data is missing")
     return plain, decoder.unused_data
 
 

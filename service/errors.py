@@ -118,7 +118,7 @@ class NotDecodableError(RequestError):
     """The body is not what its content coding says."""
 
     def __init__(self, coding: str, reason: str) -> None:
-        super().__init__(f"The body is not valid {coding}, which its header Content-Encoding says it is: {reason}.")
+        super().__init__(f"Content-Encoding says {coding}, but the body is not valid {coding}: {reason}.")
 
 
 class NotReadyError(RequestError):

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import io
 import re
-from functools import lru_cache
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from service.adapter import environ_key
+from service.http_rules import is_host
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -22,8 +22,6 @@ HEAD: Final = re.compile(
     rb"([A-Z]{3,20}) (/[!-$&->@-~]*)(?:\?([!-~]*))? HTTP/1\.1\r\n((?:" + TOKEN + rb":[\t -~\x80-\xff]*\r\n)+)\r\n"
 )
 FIELDS: Final = re.compile(rb"([^:]+):([^\r]*)\r\n")
-# What RFC 9112, section 3.2, allows in Host: a name or an address, and a port; or nothing.
-HOST: Final = re.compile(r"(?:\[[0-9A-Za-z:.%~_-]+\]|[0-9A-Za-z._~!$&'()*+,;=%-]*)(?::[0-9]*)?")
 # They concern who stands next to us, or how the request is framed.
 NOT_ORDINARY: Final = frozenset({"HTTP_TRANSFER_ENCODING", "HTTP_EXPECT", "HTTP_UPGRADE", "HTTP_TE", "HTTP_TRAILER"})
 MOST_DIGITS: Final = 9
@@ -75,12 +73,6 @@ def ordinary(data: bytes, shared: WSGIEnvironment, bounds: Bounds) -> WSGIEnviro
     environ["wsgi.url_scheme"] = scheme
     environ["wsgi.input"] = io.BytesIO(body)
     return environ
-
-
-@lru_cache(maxsize=16)  # clients choose them, so the cache is bounded
-def is_host(value: str | None) -> bool:
-    """Whether a request of HTTP/1.1 may have this header Host; None is none."""
-    return value is not None and HOST.fullmatch(value) is not None
 
 
 def _scheme(environ: WSGIEnvironment, secure: Mapping[str, str]) -> str | None:

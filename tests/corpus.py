@@ -47,10 +47,10 @@ def grouped(found: list[Case]) -> Mapping[Settings, list[Case]]:
 
 def with_host(sent: bytes) -> bytes:
     """The same requests, with a Host where HTTP/1.1 wants one (RFC 9112, section 3.2); gunicorn's parser does not."""
-    return sent if FIRST_IS_OLDER.match(sent) else WITHOUT_HOST.sub(rb"\1Host: a\r\n", sent)
+    return sent if HAS_A_BODY.match(sent) else WITHOUT_HOST.sub(rb"\1Host: a\r\n", sent)
 
 
-FIRST_IS_OLDER: Final = re.compile(rb"[^\r\n]+ HTTP/1\.0\r\n")  # what follows may be its body
+HAS_A_BODY: Final = re.compile(rb"[^\r\n]+ HTTP/1\.0\r\nContent-Length: ")  # which looks like a request
 WITHOUT_HOST: Final = re.compile(rb"( HTTP/1\.1\r\n)(?!(?:[^\r\n]+\r\n)*host:)", re.IGNORECASE)
 
 

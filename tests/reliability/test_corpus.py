@@ -32,6 +32,7 @@ GOOD: Final = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"  # passes under any of the se
 REFUSALS: Final = {400, 408, 413, 414, 431, 501}
 
 FOLDS: Final = "gunicorn's parser for event loops refuses folded lines whatever permit_obsolete_folding says"
+CODED: Final = "no other transfer coding than chunked is decoded here, so a body with one is refused"
 OTHERWISE: Final[Mapping[str, tuple[list[int], str]]] = {
     "028": (
         [400],
@@ -42,6 +43,9 @@ OTHERWISE: Final[Mapping[str, tuple[list[int], str]]] = {
         "gunicorn's parser for event loops leaves the method as it is whatever casefold_http_method says",
     ),
     "099": ([], "the body is shorter than its length; gunicorn's own test takes what there is when the client closes"),
+    "025": ([501], CODED),
+    "025_line": ([501], CODED),
+    "rfc9112_smuggle_gzip_chunked_01": ([501], CODED),
     "compat_obs_fold": ([400], FOLDS),
     "compat_obs_fold_huge": ([400], FOLDS),
 }
