@@ -15,7 +15,7 @@ import orjson
 
 from pricing.ids import Ids
 from pricing.store import Store
-from service.answer import Answerer, Request
+from service.answer import BATCH, SINGLE, Answerer, Request
 from service.books import Books, NotRecorded
 from service.cache import Cache
 from service.contract import EXAMPLE_HOUSE, batch_of
@@ -31,7 +31,7 @@ from train.training import Plan, train
 
 HOUSES = 2_000
 ROUNDS = 25
-MAX_BODY_BYTES = 1_048_576
+BODY_BYTES = {SINGLE: 16_384, BATCH: 1_048_576}
 
 
 def main() -> None:
@@ -57,9 +57,7 @@ def report(family: str, models: Models, requests: list[Request]) -> None:
     exposition = Exposition(RunFolder(Path("none")), Store(Path("none")), models)
     metrics = Metrics()
     resources = Resources(models, metrics, exposition, Books(NotRecorded(), metrics))
-    answerers = {
-        name: Answerer(resources, Cache(size), batch_of(1), MAX_BODY_BYTES, Ids()) for name, size in sizes.items()
-    }
+    answerers = {name: Answerer(resources, Cache(size), batch_of(1), BODY_BYTES, Ids()) for name, size in sizes.items()}
     for answerer in answerers.values():
         microseconds(answerer, requests)  # warm, and the cache that shall hit is full
     times = {name: np.empty(ROUNDS) for name in answerers}

@@ -4,18 +4,20 @@ import time
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from itertools import chain
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, Final, LiteralString, NamedTuple, TypeVar
 from urllib.parse import parse_qsl
 
 from pydantic import ValidationError
+from pydantic_core import InitErrorDetails, PydanticCustomError
 
-from pricing.house import Matrix, Values, decimal, to_matrix
+from pricing.house import FEATURES, Matrix, Values, decimal, to_matrix
 from pricing.ids import Ids
 from pricing.predictor import Prediction
 from service.bodies import ROWS_A_STEP, HouseParser, HousesParser, Steps, whole
 from service.books import Told
 from service.cache import Cache
 from service.contract import Choice, Houses, Options
+from service.decoding import decoded
 from service.errors import BodyTooLargeError, InvalidRequestError, NotJsonError, refusal
 from service.metrics import Outcome, Run
 from service.models import Chosen, ServedModel
@@ -35,6 +37,8 @@ SINGLE: Final = "/predict"
 BATCH: Final = "/predict/batch"
 SHORT_BYTES: Final = 16 * 1024
 """The body of a batch that is answered in one go: 200 houses, which take less than a millisecond."""
+UNKNOWN: Final = "extra_forbidden"  # as pydantic calls it
+CONTRADICTION: Final = "contradiction"
 # A request without a content type was taken for JSON by the original, and still is.
 PLAIN_JSON: Final = frozenset({JSON_TYPE, ""})
 # What an answer says about the cache; nothing when it is off.
@@ -60,6 +64,7 @@ class Request(NamedTuple):
     client_id: str
     body: bytes
     trace: Trace
+    content_encoding: str = ""
 
     @property
     def client(self) -> bytes:
@@ -97,22 +102,22 @@ class Answerer:
     def answer(self, request: Request) -> Reply:
         """Answer a request to one of `paths`; whatever goes wrong becomes a reply too."""
         try:
-            self._check_framing(request)
-            return self._routes[request.path](request)
+            return self._routes[request.path](self._read(request))
         except Exception as error:  # noqa: BLE001 -- refusal() logs what nobody foresaw and answers 500
             return refusal(error, request.trace.request_id)
 
     def answer_in_steps(self, request: Request) -> Steps[Reply]:
         """Answer a batch as `answer` does, byte for byte, with a break after each millisecond or so."""
         try:
-            self._check_framing(request)
-            return (yield from self._predict_batch(request))
+            return (yield from self._predict_batch(self._read(request)))
         except Exception as error:  # noqa: BLE001 -- the same
             return refusal(error, request.trace.request_id)
 
     def _predict(self, request: Request) -> Reply:
         options = parse_options(request.query)
         house = self._house.parse(request.body)
+        if len(house) > len(FEATURES):
+            options = options_with(options, house)
         chosen = self._choose(options, request, 1)
         matrix = to_matrix([house])
         begun = time.perf_counter()
@@ -125,7 +130,10 @@ class Answerer:
 
     def _predict_batch(self, request: Request) -> Steps[Reply]:
         options = parse_options(request.query)
-        houses = yield from self._houses.parse(request.body)
+        found = yield from self._houses.parse(request.body)
+        houses = found.pop("houses")
+        if found:
+            options = options_with(options, found)
         yield b""
         chosen = self._choose(options, request, len(houses))  # once: a swap in a break changes nothing
         matrix = to_matrix(houses)
@@ -156,6 +164,14 @@ class Answerer:
         trace.version, trace.arm, trace.rows = chosen.model.manifest.version, chosen.arm, rows
         return chosen
 
+    def _read(self, request: Request) -> Request:
+        """The request, with its body as it was before it was coded."""
+        self._check_framing(request)
+        if not request.content_encoding:
+            return request
+        most = self.body_bytes[request.path]
+        return request._replace(body=decoded(request.body, request.content_encoding, most))
+
     def _check_framing(self, request: Request) -> None:
         if len(request.body) > self.body_bytes[request.path]:
             msg = f"The body is too large: at most {self.body_bytes[request.path]:,} bytes are accepted."
@@ -171,11 +187,37 @@ def parse_options(query: str) -> Options:
 
 
 def parse_query(options: type[ChoiceT], query: str) -> ChoiceT:
-    """Raises InvalidRequestError with `loc` ["query", name]."""
+    """Raises InvalidRequestError with `loc` ["query", name], or ["query"] for a name that is not known."""
+    found: dict[str, str] = {}
+    for name, value in parse_qsl(query, keep_blank_values=True):
+        if name not in options.model_fields:  # it is not repeated in the answer: it may be anything
+            known = ", ".join(sorted(options.model_fields))
+            raise _invalid(UNKNOWN, f"A query parameter is not known. Known parameters: {known}.")
+        if found.setdefault(name, value) != value:
+            raise _invalid(CONTRADICTION, "The query has two different values of this parameter: send one.", name)
     try:
-        return options.model_validate(dict(parse_qsl(query, keep_blank_values=True)))
+        return options.model_validate(found)
     except ValidationError as error:
         raise InvalidRequestError(QUERY, error) from error
+
+
+def options_with(options: Options, body: dict[str, Any]) -> Options:
+    """The options of the query, with those of a body, which are taken out of it.
+
+    Raises InvalidRequestError with `loc` ["query", name] where the two contradict each other.
+    """
+    asked = {name: value for name in Options.model_fields if (value := body.pop(name, None)) is not None}
+    for name in asked.keys() & options.model_fields_set:
+        if getattr(options, name) != asked[name]:
+            message = f"The query and the body have different values of {name}: send one."
+            raise _invalid(CONTRADICTION, message, name)
+    return options.model_copy(update=asked)
+
+
+def _invalid(kind: LiteralString, message: str, *loc: str) -> InvalidRequestError:
+    error = PydanticCustomError(kind, "{message}", {"message": message})
+    problem: InitErrorDetails = {"type": error, "loc": loc, "input": None}
+    return InvalidRequestError(QUERY, ValidationError.from_exception_data(QUERY, [problem]))
 
 
 def predict_in_steps(model: ServedModel, houses: Matrix, level: float) -> Steps[tuple[Prediction, Run]]:

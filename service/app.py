@@ -118,7 +118,7 @@ def limits_of(settings: Settings) -> Limits:
         body_seconds=settings.body_seconds,
         write_seconds=settings.write_seconds,
         max_body_bytes=min(settings.max_predict_body_bytes, settings.max_body_bytes),
-        larger_bodies={BATCH: settings.max_body_bytes},
+        larger_bodies=dict.fromkeys((BATCH, BATCH + "/"), settings.max_body_bytes),
         max_in_hand=settings.max_in_hand,
         unlimited=UNLIMITED,
     )
@@ -211,6 +211,11 @@ def documentation_views(openapi: dict[str, Any]) -> Blueprint:
     @views.get("/docs")
     def docs() -> str:
         return render_template("docs.html")
+
+    @views.get("/docs/")
+    def docs_with_a_slash() -> Response:
+        # Not answered directly, as other routes are: the links of the page start at /docs, whatever a proxy adds to it.
+        return Response(status=HTTPStatus.TEMPORARY_REDIRECT, headers={"Location": "../docs"})
 
     @views.get("/openapi.json")
     def openapi_json() -> Response:

@@ -15,8 +15,8 @@ from typing import Any, Final, TypeAlias, TypeVar
 from pydantic import TypeAdapter, ValidationError
 from pydantic_core import InitErrorDetails, PydanticCustomError, SchemaValidator, core_schema, from_json
 
-from pricing.house import PlainHouse, Values
-from service.contract import Houses, frame_of, parser_of
+from pricing.house import Values
+from service.contract import BESIDE, MISPLACED, Houses, PlainHouseOfBatch, PlainOneHouse, frame_of, parser_of
 from service.errors import MOST_PROBLEMS, InvalidRequestError
 
 BODY: Final = "body"
@@ -45,7 +45,7 @@ class HouseParser:
     def __init__(self, max_bytes: int) -> None:
         """Prepare for bodies of at most so many bytes."""
         self._most = max_bytes // BYTES_A_BRACKET
-        self._house: TypeAdapter[Values] = TypeAdapter(PlainHouse)
+        self._house: TypeAdapter[Values] = TypeAdapter(PlainOneHouse)
         self._quick = _without_errors(self._house)
 
     def parse(self, body: bytes) -> Values:
@@ -62,20 +62,35 @@ class HousesParser:
         self._most = max_bytes // BYTES_A_BRACKET
         self._quick = _without_errors(parser_of(batch))
         self._frame = frame_of(batch)
-        self._house: TypeAdapter[Values] = TypeAdapter(PlainHouse)
+        self._house: TypeAdapter[Values] = TypeAdapter(PlainHouseOfBatch)
 
-    def parse(self, body: bytes) -> Steps[list[Values]]:
-        """Raises InvalidRequestError with `loc` ["body", "houses", row, field]."""
+    def parse(self, body: bytes) -> Steps[dict[str, Any]]:
+        """Return `houses`, and the options that stand beside them.
+
+        Raises InvalidRequestError with `loc` ["body", "houses", row, field] or ["body", name].
+        """
         _check_brackets(body, self._most)
         found = _read(self._quick, body)
         if found is not None:
-            return found["houses"]  # type: ignore[no-any-return]
+            return found  # type: ignore[no-any-return]
         yield b""
-        rows = _checked(self._frame, _tree(body))["houses"]
+        tree: Any = _tree(body)
+        frame, beside = self._check_frame(tree)
         yield b""
-        return (yield from self._checked_rows(rows))
+        houses = yield from self._checked_rows(tree["houses"], beside)
+        return frame | {"houses": houses}
 
-    def _checked_rows(self, rows: Sequence[object]) -> Steps[list[Values]]:
+    def _check_frame(self, tree: object) -> tuple[dict[str, Any], list[InitErrorDetails]]:
+        """Everything but the rows, and the problems of what stands beside them."""
+        try:
+            return self._frame.validate_python(tree), []
+        except ValidationError as error:
+            problems = list(_problems(error))
+            if problems[0]["loc"][:1] in {(), ("houses",)}:  # `houses` is the first field: there are no rows to look at
+                raise _invalid(problems) from error
+            return {}, problems
+
+    def _checked_rows(self, rows: Sequence[object], beside: Sequence[InitErrorDetails] = ()) -> Steps[list[Values]]:
         houses: list[Values] = []
         problems: list[InitErrorDetails] = []
         for number, row in enumerate(rows):
@@ -87,8 +102,8 @@ class HousesParser:
                     break
             if number % ROWS_A_STEP == ROWS_A_STEP - 1:
                 yield b""
-        if problems:
-            raise _invalid(problems)
+        if problems or beside:
+            raise _invalid([*problems, *beside])
         return houses
 
 
@@ -120,7 +135,9 @@ def _problems(error: ValidationError, *where: str | int) -> Iterator[InitErrorDe
     for problem in error.errors(include_url=False):
         # Of JSON, an integer above all floats is infinite; of Python, it is not a number that a float can be.
         is_huge = problem["type"] == "float_type" and type(problem["input"]) is int
-        kind = "finite_number" if is_huge else problem["type"]
+        kind: str | PydanticCustomError = "finite_number" if is_huge else problem["type"]
+        if kind == MISPLACED:
+            kind = PydanticCustomError(MISPLACED, BESIDE)
         details: InitErrorDetails = {"type": kind, "loc": (*where, *problem["loc"]), "input": None}
         if "ctx" in problem:
             details["ctx"] = problem["ctx"]

@@ -25,6 +25,7 @@ from gunicorn.util import split_request_uri
 
 from service.adapter import Unfinished, environ_of, path_of, shared_by
 from service.client import plain
+from service.http_rules import UNKNOWN_CODING, refusal_of
 from service.limits import TICK_SECONDS
 from service.ordinary import ordinary
 from service.reply import json_reply
@@ -42,11 +43,12 @@ if TYPE_CHECKING:
 RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 # From here on, bytes: an answer's body is written next to its header, not joined to it; half a header needs a place.
 LARGE = 1 << 16
+TLS: Final = b"\x16"  # its first byte: a handshake
 NO_HTTP: Final = {
     400: "This is not a valid HTTP/1.1 request.",
     414: "The request line is too long.",
     431: "A header field is too long, or there are too many of them.",
-    501: "The only transfer coding that is known here is chunked.",
+    UNKNOWN_CODING.status: UNKNOWN_CODING.detail,
 }
 
 
@@ -156,6 +158,10 @@ class Connection(ASGIProtocol):  # type: ignore[misc]  # gunicorn carries no typ
     def _feed_callback_parser(self, data: bytes) -> bool:
         if self._phase is Phase.LINGER:
             return self._discard(data)
+        if self._phase is Phase.SILENT and data.startswith(TLS):  # else both would wait for more, until the deadline
+            self._send_error_response(400)
+            self._close_transport()
+            return False
         if self._phase is Phase.SILENT:
             self._phase = Phase.HEADER  # the deadline stays: it runs from the accept
         elif self._phase is Phase.IDLE:
@@ -179,7 +185,10 @@ class Connection(ASGIProtocol):  # type: ignore[misc]  # gunicorn carries no typ
         self._head_size = 0
         _, path = path_of(self._current_request, self._environ_shared()["SCRIPT_NAME"])
         self._most_body = self._limits.body_bytes(path)
-        if self._current_request.content_length > self._most_body:
+        refusal = refusal_of(self._current_request.version, self._current_request.headers_bytes)
+        if refusal is not None:
+            self._refuse(*refusal)
+        elif self._current_request.content_length > self._most_body:
             self._refuse_size()
         return False
 
@@ -284,7 +293,11 @@ class Connection(ASGIProtocol):  # type: ignore[misc]  # gunicorn carries no typ
     def _head(self, protocol: str, answer: Answer) -> bytes:
         first = _get_cached_status_line((1, 0) if protocol == "HTTP/1.0" else (1, 1), answer.status)
         date = b"" if answer.is_dated else _get_cached_date_header()
-        return b"".join((first, answer.lines, date, b"Connection: close\r\n\r\n" if self._is_last else b"\r\n"))
+        if self._is_last:
+            end = b"Connection: close\r\n\r\n"
+        else:  # an older client that is not told so waits for the end of the connection
+            end = b"Connection: keep-alive\r\n\r\n" if protocol == "HTTP/1.0" else b"\r\n"
+        return b"".join((first, answer.lines, date, end))
 
     def resume_writing(self) -> None:
         """Go on: the client has taken its answer."""

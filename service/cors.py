@@ -17,7 +17,7 @@ _PREFLIGHT: Final[Headers] = (
     ("Access-Control-Allow-Methods", "GET, POST"),
     (
         "Access-Control-Allow-Headers",
-        "Authorization, Content-Type, Traceparent, X-API-Key, X-Client-Id, X-Request-ID",
+        "Authorization, Content-Encoding, Content-Type, Traceparent, X-API-Key, X-Client-Id, X-Request-ID",
     ),
     ("Access-Control-Max-Age", "600"),
 )

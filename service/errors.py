@@ -11,6 +11,8 @@ RequestError
 ├── NotInServiceError      404  the version that was asked for is not loaded
 ├── BodyTooLargeError      413
 ├── NotJsonError           415
+├── UnknownCodingError     415  the body has a content coding that is not accepted
+├── NotDecodableError      400  the body is not what its content coding says
 └── NotReadyError          503  this worker has no model
 """
 
@@ -113,6 +115,22 @@ class NotJsonError(RequestError):
     """The content type says that the body is something else than JSON."""
 
 
+class UnknownCodingError(RequestError):
+    """The body has a content coding that is not accepted. RFC 9110, section 12.5.3, says what the header says."""
+
+    headers = (("Accept-Encoding", "gzip, deflate, identity"),)
+
+    def __init__(self) -> None:
+        super().__init__("The Content-Encoding is not supported: one of gzip, deflate and identity is accepted.")
+
+
+class NotDecodableError(RequestError):
+    """The body is not what its content coding says."""
+
+    def __init__(self, coding: str, reason: str) -> None:
+        super().__init__(f"Content-Encoding says {coding}, but the body is not valid {coding}: {reason}.")
+
+
 class NotReadyError(RequestError):
     """The worker has no model that it could answer with; the text says what to do."""
 
@@ -127,6 +145,8 @@ STATUS: Final[Mapping[type[RequestError], int]] = {
     NotInServiceError: 404,
     BodyTooLargeError: 413,
     NotJsonError: 415,
+    UnknownCodingError: 415,
+    NotDecodableError: 400,
     NotReadyError: 503,
 }
 

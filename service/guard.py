@@ -12,6 +12,7 @@ from service import trace
 from service.client import Clients
 from service.errors import ForbiddenError, NothingHereError, RequestError, UnauthorizedError, refusal
 from service.keys import Keys, Scope
+from service.reply import Reply
 from service.trace import Trace
 
 if TYPE_CHECKING:
@@ -48,11 +49,15 @@ ACCESS: Final[Mapping[str, Access]] = MappingProxyType(
         "/health/live": Access(None, limited=False),
         "/health/ready": Access(None, limited=False),
         "/docs": Access(None),
+        "/docs/": Access(None),
         "/docs/static/": Access(None),
         "/docs/swagger/": Access(None),
         "/openapi.json": Access(None),
     }
 )
+# Health checks of load balancers ask the server itself, HAProxy's by default: it answers, whoever asks.
+SERVER: Final = frozenset({"/", "*"})
+IT_ANSWERS: Final = Reply(204, (("Allow", "GET, HEAD, OPTIONS, POST"),), b"")
 UNLIMITED: Final = frozenset(path for path, access in ACCESS.items() if not access.limited)
 
 
@@ -81,6 +86,8 @@ class Guard:
     def __call__(self, environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
         """Pass the request on, or say why not."""
         asked = trace.of(environ)
+        if environ["REQUEST_METHOD"] == "OPTIONS" and environ["PATH_INFO"] in SERVER:
+            return IT_ANSWERS.send(start_response)
         try:
             self._admit(environ, asked)
         except RequestError as error:

@@ -24,7 +24,8 @@ class PredictionMiddleware:
         if environ["REQUEST_METHOD"] != "POST" or path not in self._answerer.paths:
             return self._app(environ, start_response)
         request = request_of(environ, path, self._answerer.body_bytes[path])
-        if len(request.body) > SHORT_BYTES and path == BATCH and TAKES_STEPS in environ:
+        may_be_long = len(request.body) > SHORT_BYTES or request.content_encoding
+        if may_be_long and path == BATCH and TAKES_STEPS in environ:
             return _in_steps(self._answerer, request, start_response)
         return self._answerer.answer(request).send(start_response)
 
@@ -44,6 +45,7 @@ def request_of(environ: "WSGIEnvironment", path: str, max_body_bytes: int) -> Re
         environ.get("HTTP_X_CLIENT_ID", ""),
         _body(environ, max_body_bytes),
         trace.of(environ),
+        environ.get("HTTP_CONTENT_ENCODING", ""),
     )
 
 

@@ -33,6 +33,11 @@ class Routes:
         self._whole = {rule for rule in found if "<" not in rule}
         self._beginnings = sorted(rule.partition("<")[0] for rule in found if "<" in rule)
 
+    def without_slash(self, path: str) -> str:
+        """The path of a route, where one slash at its end is all that is too much: the original redirected to it."""
+        shorter = path.removesuffix("/")
+        return shorter if shorter in self._whole and not shorter.endswith("/") else path
+
     def of(self, path: str) -> str:
         """The route of a path."""
         if path in self._whole:
@@ -47,7 +52,7 @@ class Observer:
         self, routes: Routes, metrics: Metrics, log: RequestLog | None, ids: Ids, unparsed: Headers = ()
     ) -> None:
         """`unparsed` are further headers of what answers a request that could not be read, origin and all."""
-        self._route_of = routes.of
+        self._routes = routes
         self._metrics = metrics
         self._log = log
         self._ids = ids
@@ -69,7 +74,10 @@ class Observer:
     ) -> Iterable[bytes]:
         begun = time.perf_counter()
         trace = begin(environ, self._ids)
-        trace.route = self._route_of(environ["PATH_INFO"])
+        trace.route = self._routes.of(environ["PATH_INFO"])
+        if trace.route == OTHER:  # before anybody looks at the path: who may ask for it, or who answers
+            environ["PATH_INFO"] = self._routes.without_slash(environ["PATH_INFO"])
+            trace.route = self._routes.of(environ["PATH_INFO"])
         status = ""
 
         def start(line: str, headers: list[tuple[str, str]], exc_info: Any = None, /) -> Any:  # noqa: ANN401 -- PEP 3333

@@ -7,7 +7,6 @@ from typing import Any, Final
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
-from pricing.house import House
 from service.contract import (
     EXAMPLE_HOUSE,
     Choice,
@@ -16,6 +15,7 @@ from service.contract import (
     Live,
     ModelInfo,
     ModelList,
+    OneHouse,
     Options,
     Prediction,
     Predictions,
@@ -49,7 +49,7 @@ def document(batch: type[Houses], *, keys: bool = False, limit: bool = False) ->
     `keys` is whether clients need one, `limit` whether there is one to what they may ask.
     """
     paths = {
-        "/predict": {"post": _prediction("predict", "Price one house", House, Prediction, _ONE)},
+        "/predict": {"post": _prediction("predict", "Price one house", OneHouse, Prediction, _ONE)},
         "/predict/batch": {"post": _prediction("predict_batch", "Price many houses", batch, Predictions, _MANY)},
         "/models": {"get": _models()},
         "/model/info": {"get": _info()},
@@ -99,6 +99,9 @@ _REFUSALS: Final = (
     HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
     HTTPStatus.INTERNAL_SERVER_ERROR,
 )
+_BODY: Final = (
+    "May be compressed, with the header Content-Encoding: gzip or deflate. What is not known in it is ignored."
+)
 _BUSY: Final = "This worker has no model to answer with, or too many requests in hand."
 _MEANINGS: Final[Mapping[HTTPStatus, str]] = {
     HTTPStatus.UNAUTHORIZED: "There is no key, or it is not, or no longer, valid.",
@@ -107,7 +110,7 @@ _MEANINGS: Final[Mapping[HTTPStatus, str]] = {
     HTTPStatus.NOT_FOUND: "The version that was asked for is not in service.",
     HTTPStatus.REQUEST_TIMEOUT: "The body did not arrive in time.",
     HTTPStatus.REQUEST_ENTITY_TOO_LARGE: "The body is larger than the service accepts.",
-    HTTPStatus.UNSUPPORTED_MEDIA_TYPE: "The content type is not JSON.",
+    HTTPStatus.UNSUPPORTED_MEDIA_TYPE: "The content type is not JSON, or the content coding is not accepted.",
     HTTPStatus.INTERNAL_SERVER_ERROR: "The service failed; the failure has been logged.",
     HTTPStatus.SERVICE_UNAVAILABLE: "This worker has no model to answer with.",
 }
@@ -118,13 +121,14 @@ def _prediction(
 ) -> dict[str, Any]:
     requests, reply, version = examples
     named = {title: {"value": value} for title, value in requests.items()}
+    content = {JSON_TYPE: {"schema": _reference(body), "examples": named}}
     answered = _reply("The answer.", answer, reply) | {"links": {"model": _link("model_info", version)}}
     return {
         "operationId": name,
         "summary": summary,
         "tags": ["predictions"],
         "parameters": [*_query_parameters(Options), _CLIENT_ID],
-        "requestBody": {"required": True, "content": {JSON_TYPE: {"schema": _reference(body), "examples": named}}},
+        "requestBody": {"required": True, "description": _BODY, "content": content},
         "responses": {
             "200": answered | ({"headers": _CACHED} if answer is Prediction else {}),
             **_INVALID,
@@ -238,7 +242,7 @@ _NAMED: Final = {REQUEST_ID: {"$ref": f"#/components/headers/{REQUEST_ID}"}}
 _UNREAD: Final = {
     status: _reply(description, Problem)
     for status, description in {
-        "400": "This is no HTTP.",
+        "400": "This is no HTTP, or the body is not what its header Content-Encoding says.",
         "414": "The URL is too long.",
         "431": "A header is too long, or there are too many.",
         "501": "The transfer coding is not known.",
@@ -261,7 +265,7 @@ _UNHEALTHY: Final = {
 
 
 def _schemas(batch: type[Houses]) -> dict[str, Any]:
-    requests: list[type[BaseModel]] = [House, batch]
+    requests: list[type[BaseModel]] = [OneHouse, batch]
     answers: list[type[BaseModel]] = [
         Prediction,
         Predictions,

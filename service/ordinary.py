@@ -12,6 +12,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from service.adapter import environ_key
+from service.http_rules import is_host
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -59,6 +60,7 @@ def ordinary(data: bytes, shared: WSGIEnvironment, bounds: Bounds) -> WSGIEnviro
     scheme = _scheme(environ, bounds.secure) if bounds.secure else "http"
     if (
         scheme is None
+        or not is_host(environ.get("HTTP_HOST"))
         or len(fields) > bounds.fields
         or len(length) > MOST_DIGITS
         or not length.isdecimal()

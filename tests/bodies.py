@@ -126,6 +126,12 @@ JSON_TYPES: Final = {
 }
 MULTIPART: Final = f'--x\r\nContent-Disposition: form-data; name="{MARKER}"\r\n\r\n'.encode() + GOOD + b"\r\n--x--\r\n"
 
+
+def asking(body: bytes, text: str) -> bytes:
+    """A body that also has these fields, as JSON text."""
+    return body[:-1] + f", {text}}}".encode()
+
+
 WELL: Final = (
     Case("an ordinary house", GOOD, 200),
     Case("whole bedrooms written 3.0", house("bedrooms", "3.0"), 200),
@@ -137,6 +143,9 @@ WELL: Final = (
     Case("emoji and escapes in a field that is not known", house(MARKER, '"\\u0000\\ud83d\\ude00 😀"'), 200),
     Case("a key twice, the last is right", b'{"bedrooms": "2", ' + GOOD[1:], 200),
     Case("exactly as many bytes as allowed", GOOD.ljust(MOST_BYTES), 200),
+    Case("a level", asking(GOOD, '"confidence": 0.5'), 200),
+    Case("no level and no version", asking(GOOD, '"confidence": null, "model_version": null'), 200),
+    Case("a version", asking(GOOD, '"model_version": "champion"'), 200),
     *(Case(f"content type: {name}", GOOD, 200, content_type=media) for name, media in JSON_TYPES.items()),
     *(
         Case(f"{field} is {text}", house(field, text), 200)
@@ -157,6 +166,14 @@ ILL: Final = (
     ),
     *(Case(f"no {field}", without(field), 422, (("body", field),)) for field in FIELDS),
     Case("no field at all", b"{}", 422, tuple(("body", field) for field in FIELDS)),
+    *(
+        Case(f"a level of {text}", asking(GOOD, f'"confidence": {text}'), 422, (("body", "confidence"),))
+        for text in ("0.49", "0.991", "90", "true", "[]", '"0.5"', f'"{MARKER}"')
+    ),
+    *(
+        Case(f"a version of {text}", asking(GOOD, f'"model_version": {text}'), 422, (("body", "model_version"),))
+        for text in ("1", "1.0", "[]", '""', '"v1"', f'"{MARKER}"')
+    ),
     Case("two and a half bedrooms", house("bedrooms", "2.5"), 422, (("body", "bedrooms"),)),
     Case("square feet of -0.0", house("square_feet", "-0.0"), 422, (("body", "square_feet"),)),
     Case("a key twice, the last is wrong", GOOD[:-1] + b', "bedrooms": "2"}', 422, (("body", "bedrooms"),)),
@@ -185,6 +202,13 @@ def _many(name: str, body: bytes, status: int, *blamed: Loc) -> Case:
 BATCHES: Final = (
     _many("one house", batch(GOOD), 200),
     _many("as many houses as allowed", batch(*[without(MARKER)] * MOST_ROWS), 200),
+    _many("a level", asking(batch(GOOD), '"confidence": 0.5'), 200),
+    _many("no level", asking(batch(GOOD), '"confidence": null'), 200),
+    _many("a level as text", asking(batch(GOOD), '"confidence": "0.5"'), 422, ("confidence",)),
+    _many("a wrong version", asking(batch(GOOD), '"model_version": "v1"'), 422, ("model_version",)),
+    _many("a row without a level", batch(asking(GOOD, '"confidence": null')), 200),
+    _many("a row with a level", batch(GOOD, asking(GOOD, '"confidence": 0.5')), 422, ("houses", 1, "confidence")),
+    _many("a row with a version", batch(asking(GOOD, '"model_version": ""')), 422, ("houses", 0, "model_version")),
     _many("one house too many", batch(*[without(MARKER)] * (MOST_ROWS + 1)), 422, ("houses",)),
     _many("no house", batch(), 422, ("houses",)),
     _many("no houses", b"{}", 422, ("houses",)),

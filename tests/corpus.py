@@ -45,6 +45,15 @@ def grouped(found: list[Case]) -> Mapping[Settings, list[Case]]:
     return groups
 
 
+def with_host(sent: bytes) -> bytes:
+    """The same requests, with a Host where HTTP/1.1 wants one (RFC 9112, section 3.2); gunicorn's parser does not."""
+    return sent if HAS_A_BODY.match(sent) else WITHOUT_HOST.sub(rb"\1Host: a\r\n", sent)
+
+
+HAS_A_BODY: Final = re.compile(rb"[^\r\n]+ HTTP/1\.0\r\nContent-Length: ")  # which looks like a request
+WITHOUT_HOST: Final = re.compile(rb"( HTTP/1\.1\r\n)(?!(?:[^\r\n]+\r\n)*host:)", re.IGNORECASE)
+
+
 def config_of(settings: Settings) -> Config:
     """gunicorn's configuration with these settings."""
     config = Config()

@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 from pydantic import BaseModel, ValidationError
 
 from pricing.house import BOUNDS, FEATURES
-from service.contract import Prediction, Predictions, Problem, ValidationProblems
+from service.contract import Options, Prediction, Predictions, Problem, ValidationProblems
 from tests.bodies import CASES, EDGES, JSON, MARKER, MOST_BYTES, NOT_NUMBERS, batch
 
 SEED: Final = int(os.environ.get("FUZZ_SEED", "0"))
@@ -32,7 +32,7 @@ MOST_REFUSAL_BYTES: Final = 8 * 1024
 SINGLE: Final = "/predict"
 BATCH: Final = "/predict/batch"
 ANSWERS: Final[dict[str, type[BaseModel]]] = {SINGLE: Prediction, BATCH: Predictions}
-REFUSALS: Final[dict[int, type[BaseModel]]] = {413: Problem, 415: Problem, 422: ValidationProblems}
+REFUSALS: Final[dict[int, type[BaseModel]]] = {404: Problem, 413: Problem, 415: Problem, 422: ValidationProblems}
 
 
 class Body(NamedTuple):
@@ -119,7 +119,7 @@ DEEP: Final = st.builds(
 HUGE: Final = st.integers(1, MOST_BYTES // len(MARKER)).map(lambda times: f'"{MARKER * times}"')
 ORDINARY_TEXTS: Final = st.sampled_from(EDGE_TEXTS) | st.builds(json.dumps, VALUES, ensure_ascii=st.booleans())
 TEXTS: Final = mostly(ORDINARY_TEXTS, DEEP | HUGE, rarely=50)
-PAIRS: Final = st.tuples(mostly(st.sampled_from(FEATURES), NAMES), TEXTS)
+PAIRS: Final = st.tuples(mostly(st.sampled_from([*FEATURES, *Options.model_fields]), NAMES), TEXTS)
 SPOILT: Final = st.builds(
     lambda numbers, more: written([*zip(FEATURES, numbers, strict=True), *more]),
     st.tuples(*(valid_number(name) for name in FEATURES)),

@@ -51,7 +51,7 @@ def test_a_browser_that_asks_before_it_asks_is_answered_without_a_key(published:
         "Access-Control-Allow-Origin": PAGE,
         "Access-Control-Allow-Methods": "GET, POST",
         "Access-Control-Allow-Headers": (
-            "Authorization, Content-Type, Traceparent, X-API-Key, X-Client-Id, X-Request-ID"
+            "Authorization, Content-Encoding, Content-Type, Traceparent, X-API-Key, X-Client-Id, X-Request-ID"
         ),
         "Access-Control-Max-Age": "600",
     }

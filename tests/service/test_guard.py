@@ -31,6 +31,7 @@ ROUTES: Final[dict[str, Scope | None]] = {
     "GET /health/live": None,
     "GET /health/ready": None,
     "GET /docs": None,
+    "GET /docs/": None,
     "GET /docs/static/docs.js": None,
     "GET /docs/swagger/css/swagger-ui.css": None,
     "GET /openapi.json": None,
@@ -78,7 +79,7 @@ def with_key(text: str | None) -> list[dict[str, str]]:
 def ask(client: httpx.Client, route: str, headers: dict[str, str]) -> httpx.Response:
     method, _, path = route.partition(" ")
     body = {"/predict": HOUSE, "/predict/batch": {"houses": [HOUSE]}}.get(path)
-    return client.request(method, path, json=body, headers=headers)
+    return client.request(method, path, json=body, headers=headers, follow_redirects=True)
 
 
 def told(response: httpx.Response) -> tuple[int, str | None, str | None]:
@@ -236,7 +237,8 @@ def test_a_key_ends_at_its_time(published: Artifact, tmp_path: Path, lifetime: t
 
 
 @pytest.mark.parametrize(
-    "path", ["/", "", "predict", "/predictt", "//predict", "///predict", "/predict/", "/Predict", "/docs/", "//metrics"]
+    "path",
+    ["/", "", "predict", "/predictt", "//predict", "///predict", "/predict//", "/Predict", "/predict/.", "//metrics/"],
 )
 def test_what_is_at_no_path_reaches_no_view_whatever_flask_would_make_of_it(
     published: Artifact, keys: KeyStore, path: str

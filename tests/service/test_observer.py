@@ -59,6 +59,24 @@ def test_a_path_has_one_of_few_names(path: str, route: str) -> None:
     assert Routes(RULES).of(path) == route
 
 
+@pytest.mark.parametrize(
+    ("path", "found"),
+    [
+        ("/predict/", "/predict"),
+        ("/docs/", "/docs"),
+        ("/predict//", "/predict//"),
+        ("//predict/", "//predict/"),
+        ("/predict/.", "/predict/."),
+        ("/docs//", "/docs//"),
+        ("/docs/static/docs.css/", "/docs/static/docs.css/"),
+        ("/", "/"),
+        ("", ""),
+    ],
+)
+def test_one_slash_at_the_end_of_a_route_is_taken_off(path: str, found: str) -> None:
+    assert Routes(RULES).without_slash(path) == found
+
+
 def fails_at_once(_environ: "WSGIEnvironment", _start: "StartResponse") -> "Iterable[bytes]":
     raise RuntimeError(INSIDE)
 

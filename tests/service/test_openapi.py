@@ -10,15 +10,32 @@ from openapi_spec_validator import OpenAPIV31SpecValidator
 from pydantic import BaseModel
 from werkzeug.test import TestResponse
 
-from pricing.house import BOUNDS, FEATURES, UNITS, House
+from pricing.house import BOUNDS, FEATURES, UNITS
 from pricing.store import Artifact, Store
 from service.app import Application, create_app
-from service.contract import Health, Houses, Live, ModelInfo, ModelList, Prediction, Predictions, ValidationProblems
+from service.contract import (
+    Health,
+    Houses,
+    Live,
+    ModelInfo,
+    ModelList,
+    OneHouse,
+    Options,
+    Prediction,
+    Predictions,
+    ValidationProblems,
+)
 from service.models import Models
 from tests.bodies import BODY, CASES, Case
 from tests.fake_service import DEFAULTS, HOUSE, TRAINED, Broken, fake_app, resources
 
-DOCUMENTATION: Final = {"/docs", "/openapi.json", "/docs/static/<path:filename>", "/docs/swagger/<path:filename>"}
+DOCUMENTATION: Final = {
+    "/docs",
+    "/docs/",
+    "/openapi.json",
+    "/docs/static/<path:filename>",
+    "/docs/swagger/<path:filename>",
+}
 READ: Final[dict[str, type[BaseModel]]] = {
     "/health": Health,
     "/health/ready": Health,
@@ -26,7 +43,7 @@ READ: Final[dict[str, type[BaseModel]]] = {
     "/models": ModelList,
     "/model/info": ModelInfo,
 }
-BODIES: Final[dict[str, type[BaseModel]]] = {"/predict": House, "/predict/batch": Houses}
+BODIES: Final[dict[str, type[BaseModel]]] = {"/predict": OneHouse, "/predict/batch": Houses}
 ANSWERS: Final[dict[str, type[BaseModel]]] = {**READ, "/predict": Prediction, "/predict/batch": Predictions}
 GOOD: Final[dict[str, object]] = {"/predict": HOUSE, "/predict/batch": {"houses": [HOUSE]}}
 OF_EVERY_REQUEST: Final = {("X-Request-ID", "header", False), ("traceparent", "header", False)}
@@ -198,16 +215,18 @@ def test_the_examples_of_the_schemas_keep_to_them(document: dict[str, Any]) -> N
 
 
 def test_the_fields_have_the_bounds_and_units_of_the_house(document: dict[str, Any]) -> None:
-    schema = document["components"]["schemas"]["House"]
-    found = {
-        name: (field.get("exclusiveMinimum"), field.get("minimum"), field.get("maximum"), "multipleOf" in field)
-        for name, field in schema["properties"].items()
-    }
+    for name in ("OneHouse", "HouseOfBatch"):
+        schema = document["components"]["schemas"][name]
+        fields = {name: field for name, field in schema["properties"].items() if name not in Options.model_fields}
+        found = {
+            name: (field.get("exclusiveMinimum"), field.get("minimum"), field.get("maximum"), "multipleOf" in field)
+            for name, field in fields.items()
+        }
 
-    assert found == {name: tuple(bounds) for name, bounds in BOUNDS.items()}
-    assert schema["required"] == list(FEATURES)
-    assert {name: field["x-unit"] for name, field in schema["properties"].items()} == UNITS
-    assert all(UNITS[name] in field["description"] for name, field in schema["properties"].items())
+        assert found == {name: tuple(bounds) for name, bounds in BOUNDS.items()}
+        assert schema["required"] == list(FEATURES)
+        assert {name: field["x-unit"] for name, field in fields.items()} == UNITS
+        assert all(UNITS[name] in field["description"] for name, field in fields.items())
 
 
 def test_version_level_and_client_are_documented_on_both_predictions(document: dict[str, Any]) -> None:
