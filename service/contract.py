@@ -133,16 +133,17 @@ PlainHouseOfBatch: Final[Any] = _plain("House", House.model_config, _FIELDS | _M
 
 def parser_of(batch: type[Houses]) -> TypeAdapter[dict[str, Any]]:
     """Parses the body of a batch by the same rules, into plain dictionaries; of bad rows, only the first is found."""
-    return _batch_of_rows(batch, PlainHouseOfBatch)
+    return rows_of(batch, PlainHouseOfBatch, FailFast())
 
 
 def frame_of(batch: type[Houses]) -> TypeAdapter[dict[str, Any]]:
     """The same rules for everything but the rows, which may be anything."""
-    return _batch_of_rows(batch, Any)
+    return rows_of(batch, Any, FailFast())
 
 
-def _batch_of_rows(batch: type[Houses], row: Any) -> TypeAdapter[dict[str, Any]]:  # noqa: ANN401 -- any type
-    rows = Annotated[list[row], FailFast(), batch.model_fields["houses"]]
+def rows_of(batch: type[Houses], row: Any, *more: FailFast) -> TypeAdapter[dict[str, Any]]:  # noqa: ANN401 -- any type
+    """The rules of a batch, with rows of this type."""
+    rows = Annotated[list[row], *more, batch.model_fields["houses"]]
     return TypeAdapter(_plain("Houses", batch.model_config, {"houses": rows} | _ASKED))
 
 

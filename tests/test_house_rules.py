@@ -72,6 +72,8 @@ WALL_CLOCK: Final = {
     "keys.py": "when a key is made, revoked, or expires",
     "cli.py": "which keys have expired",
     "logs.py": "when a request was answered, a statement",
+    "sink.py": "when lines were dropped, a statement",
+    "clock.py": "compares it with a monotonic one, to see whether it can be believed",
     "training.py": "when a version was made, a statement",
     "ids.py": "ids are in the order of time, and only rise",
     "journal.py": "days of the journal's files",

@@ -19,7 +19,7 @@ def test_the_worker_gets_the_limits_of_the_settings(published: Artifact) -> None
         body_seconds=2.0,
         write_seconds=3.0,
         max_body_bytes=2048,
-        larger_bodies={"/predict/batch": 4096},
+        larger_bodies={"/predict/batch": 4096, "/predict/batch/": 4096},
         max_in_hand=5,
         unlimited=frozenset({"/health", "/health/live", "/health/ready", "/metrics"}),
     )

@@ -2,25 +2,20 @@
 
 import json
 from collections.abc import Iterator, Sequence
-from typing import Annotated, Any, Final
+from typing import Any, Final
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pydantic import ConfigDict, Field, TypeAdapter, ValidationError, with_config
-from typing_extensions import TypedDict
+from pydantic import TypeAdapter, ValidationError
 
-from pricing.house import PlainHouse
 from service.bodies import BYTES_A_BRACKET, ROWS_A_STEP, HouseParser, HousesParser, whole
-from service.contract import batch_of
+from service.contract import PlainHouseOfBatch, PlainOneHouse, batch_of, rows_of
 from service.errors import MOST_PROBLEMS, InvalidRequestError
 from tests.bodies import CASES, FIELDS, GOOD, MOST_BATCH_BYTES, MOST_BYTES, TEXTS, Case, batch, house
 
-ROWS: Final = Annotated[list[PlainHouse], Field(min_length=1, max_length=10_000)]
-PLAIN: Final[TypeAdapter[Any]] = TypeAdapter(PlainHouse)
-PLAIN_BATCH: Final[TypeAdapter[Any]] = TypeAdapter(
-    with_config(ConfigDict(strict=True))(TypedDict("Houses", {"houses": ROWS}))  # type: ignore[operator]
-)
+PLAIN: Final[TypeAdapter[Any]] = TypeAdapter(PlainOneHouse)
+PLAIN_BATCH: Final[TypeAdapter[Any]] = rows_of(batch_of(10_000), PlainHouseOfBatch)
 SINGLE: Final = HouseParser(MOST_BATCH_BYTES)
 MANY: Final = HousesParser(batch_of(10_000), MOST_BATCH_BYTES)
 PIECES: Final = (
@@ -48,7 +43,7 @@ def single(body: bytes) -> Any:  # noqa: ANN401 -- the same
 
 def many(body: bytes) -> Any:  # noqa: ANN401 -- the same
     try:
-        return {"houses": whole(MANY.parse(body))}
+        return whole(MANY.parse(body))
     except InvalidRequestError as error:
         return error.problems
 

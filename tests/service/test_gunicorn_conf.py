@@ -110,8 +110,8 @@ def test_another_worker_class_is_one_setting_away(configure: Configure) -> None:
     [
         ("", "", False),
         ("unix", "", True),
-        ("unix, 10.0.0.2", "10.0.0.2/32", True),
-        ("10.0.0.0/8, fd00::1", "10.0.0.0/8,fd00::1/128", True),
+        ("unix, 10.0.0.2", "10.0.0.2/32,::ffff:10.0.0.2/128", True),
+        ("10.0.0.0/8, fd00::1", "10.0.0.0/8,::ffff:10.0.0.0/104,fd00::1/128", True),
     ],
 )
 def test_gunicorn_believes_the_same_proxies(

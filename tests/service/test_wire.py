@@ -228,7 +228,7 @@ BAD_CODINGS: Final = {
     "gzip of a wrong sum": coded(ZIPPED[:-8] + bytes(8), b"gzip"),
     "gzip with something behind it": coded(ZIPPED + FORBIDDEN, b"gzip"),
     "gzip of nothing": coded(b"", b"gzip"),
-    "gzip in 40,000 members": coded(gzip.compress(b"") * 40_000, b"gzip"),
+    "gzip in 40,000 members": coded(gzip.compress(b"") * 40_000, b"gzip", b"/predict/batch"),
     "deflate that is none": coded(HOUSE, b"deflate"),
     "deflate without its end": coded(zlib.compress(HOUSE)[:-1], b"deflate"),
     "deflate with something behind it": coded(zlib.compress(HOUSE) + FORBIDDEN, b"deflate"),
@@ -241,8 +241,8 @@ CODINGS: Final = {
         coding.decode(): Row(coded(HOUSE, coding), 415, (b"Content-Encoding", b"Accept-Encoding: gzip, deflate"))
         for coding in UNKNOWN_CODINGS
     },
-    "a bomb": Row(coded(BOMB, b"gzip"), 413, (b"1,048,576",)),
-    "a bomb of a batch": Row(coded(BOMB, b"gzip", b"/predict/batch"), 413),
+    "a bomb": Row(coded(BOMB, b"gzip"), 413, (b"16,384",)),
+    "a bomb of a batch": Row(coded(BOMB, b"gzip", b"/predict/batch"), 413, (b"1,048,576",)),
     "a bomb of deflate": Row(coded(zlib.compress(b"[" * 20_000_000), b"deflate"), 413),
     "a form": Row(post(ZIPPED, b"Content-Encoding: gzip", kind=b"text/plain"), 415, (b"application/json",)),
 }
