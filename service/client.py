@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
+from socket import AF_INET, AF_INET6, inet_ntop, inet_pton
 from typing import TYPE_CHECKING, Final, Literal, NamedTuple
 
 if TYPE_CHECKING:
@@ -52,7 +52,6 @@ def client_address(environ: WSGIEnvironment, trusted: Sequence[Proxy]) -> str:
     return peer if client is None else str(client)
 
 
-@lru_cache(maxsize=1024)  # the same
 def limited_as(address: str, ipv6_prefix: int) -> str:
     """Return the client that an address belongs to: of IPv6 a network, since a single client has as many addresses.
 
@@ -64,7 +63,9 @@ def limited_as(address: str, ipv6_prefix: int) -> str:
     if isinstance(found, IPv6Address) and found in TRANSLATED:
         return str(IPv4Address(int(found) & 0xFFFF_FFFF))
     if isinstance(found, IPv6Address):
-        return str(IPv6Network((found, ipv6_prefix), strict=False))
+        host_bits = 128 - ipv6_prefix
+        network = (int(found) >> host_bits << host_bits).to_bytes(16, "big")
+        return f"{inet_ntop(AF_INET6, network)}/{ipv6_prefix}"
     return address if found is None else str(found)
 
 
@@ -77,7 +78,7 @@ def plain(host: str) -> str:
     return host[len(MAPPED) :] if host.startswith(MAPPED) and "." in host else host
 
 
-@lru_cache(maxsize=1024)  # a client asks again; but others choose what is written here, so the cache is bounded
+# No cache: what it kept of a flood of addresses would lie between all that was freed, and hold 20 MB of a worker.
 def _address(entry: str) -> IPv4Address | IPv6Address | None:
     """The address in an entry, which may have a port behind it; None where there is none."""
     host = entry.strip()
@@ -85,8 +86,11 @@ def _address(entry: str) -> IPv4Address | IPv6Address | None:
         host = host[1:].partition("]")[0]
     elif host.count(":") == 1:
         host = host.partition(":")[0]
+    host = host.partition("%")[0]  # without the zone of a link
     try:
-        address = ip_address(host.partition("%")[0])  # without the zone of a link
-    except ValueError:
+        if ":" not in host:
+            return IPv4Address(inet_pton(AF_INET, host))
+        address = IPv6Address(inet_pton(AF_INET6, host))
+    except (OSError, ValueError):
         return None
-    return getattr(address, "ipv4_mapped", None) or address  # so that one client has one name
+    return address.ipv4_mapped or address  # so that one client has one name

@@ -17,7 +17,7 @@ from collections.abc import Callable
 from typing import Final
 
 GRAINS: Final = 1_000
-MOST_CLIENTS: Final = 100_000  # 300 bytes each
+MOST_CLIENTS: Final = 100_000  # 350 bytes each
 MOST_ENTRIES: Final = 1_000_000  # 16 bytes each
 FORGOTTEN_AT_ONCE: Final = 100  # 30 µs; a full table is empty again after a thousand requests
 SHRUNK: Final = 16
