@@ -31,7 +31,7 @@ from train.training import Plan, train
 
 HOUSES = 2_000
 ROUNDS = 25
-MAX_BODY_BYTES = 1_048_576
+BODY_BYTES = {"/predict": 1 << 14, "/predict/batch": 1 << 20}
 
 
 def main() -> None:
@@ -58,7 +58,7 @@ def report(family: str, models: Models, requests: list[Request]) -> None:
     metrics = Metrics()
     resources = Resources(models, metrics, exposition, Books(NotRecorded(), metrics))
     answerers = {
-        name: Answerer(resources, Cache(size), batch_of(1), MAX_BODY_BYTES, Ids()) for name, size in sizes.items()
+        name: Answerer(resources, Cache(size), batch_of(1), BODY_BYTES, Ids()) for name, size in sizes.items()
     }
     for answerer in answerers.values():
         microseconds(answerer, requests)  # warm, and the cache that shall hit is full

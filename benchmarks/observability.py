@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIApplication
 
 VERSIONS = 10
-MAX_BODY_BYTES = 1_048_576
+BODY_BYTES = {"/predict": 1 << 14, "/predict/batch": 1 << 20}
 
 
 class NoMetrics(Metrics):
@@ -119,7 +119,7 @@ def report(  # noqa: PLR0913, PLR0917 -- the parts
 def application(resources: Resources, *, observed: bool = True) -> "WSGIApplication":
     """The path of a prediction, with what stands around it."""
     ids = Ids()
-    answerer = Answerer(resources, Cache(0), batch_of(1), MAX_BODY_BYTES, ids)
+    answerer = Answerer(resources, Cache(0), batch_of(1), BODY_BYTES, ids)
     predictions = PredictionMiddleware(not_reached, answerer)
     rules = Map([Rule(path) for path in answerer.paths])
     if not observed:

@@ -6,11 +6,11 @@ Answers of the prediction routes are written by hand for speed; the tests hold t
 from typing import Annotated, Any, Final, Literal, cast
 from uuid import UUID
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, FailFast, Field, TypeAdapter, create_model, with_config
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, TypeAdapter, create_model, with_config
 from typing_extensions import TypedDict
 
 from pricing.deployment import Role
-from pricing.house import House, PlainHouse, Values
+from pricing.house import House
 from pricing.manifest import (
     HIGHEST_LEVEL,
     LOWEST_LEVEL,
@@ -73,24 +73,9 @@ def batch_of(max_rows: int) -> type[Houses]:
     )
 
 
-class PlainHouses(TypedDict):
-    """The body of a batch, as it is parsed."""
-
-    houses: list[Values]
-
-
-def parser_of(batch: type[Houses]) -> TypeAdapter[PlainHouses]:
-    """Parses the body of a batch by the same rules, into plain dictionaries; of bad rows, only the first is found."""
-    return _batch_of_rows(batch, PlainHouse)
-
-
 def frame_of(batch: type[Houses]) -> TypeAdapter[Any]:
-    """The same rules for everything but the rows, which may be anything."""
-    return _batch_of_rows(batch, Any)
-
-
-def _batch_of_rows(batch: type[Houses], row: Any) -> TypeAdapter[Any]:  # noqa: ANN401 -- any type
-    rows = Annotated[list[row], FailFast(), batch.model_fields["houses"]]
+    """Parses the body of a batch by the same rules, into a plain dictionary; its rows may be anything."""
+    rows = Annotated[list[Any], batch.model_fields["houses"]]
     return TypeAdapter(with_config(batch.model_config)(TypedDict("Houses", {"houses": rows})))  # type: ignore[operator]
 
 
