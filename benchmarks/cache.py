@@ -57,9 +57,7 @@ def report(family: str, models: Models, requests: list[Request]) -> None:
     exposition = Exposition(RunFolder(Path("none")), Store(Path("none")), models)
     metrics = Metrics()
     resources = Resources(models, metrics, exposition, Books(NotRecorded(), metrics))
-    answerers = {
-        name: Answerer(resources, Cache(size), batch_of(1), BODY_BYTES, Ids()) for name, size in sizes.items()
-    }
+    answerers = {name: Answerer(resources, Cache(size), batch_of(1), BODY_BYTES, Ids()) for name, size in sizes.items()}
     for answerer in answerers.values():
         microseconds(answerer, requests)  # warm, and the cache that shall hit is full
     times = {name: np.empty(ROUNDS) for name in answerers}
