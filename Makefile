@@ -31,6 +31,8 @@ bench: $(VENV)/dev $(VENV)-bench/ready ## what a training, a request, cache, jou
 	@test -e "$${APPRAISER_ARTIFACTS:-artifacts}/deployment.json" || $(BIN)/appraiser train
 	@$(BIN)/python -m benchmarks.start
 	@$(BIN)/python -m benchmarks.slow_clients
+	@$(BIN)/python -m benchmarks.hostile_bodies
+	@$(BIN)/python -m benchmarks.mixed_batches
 	@$(VENV)-bench/bin/python -m benchmarks.mixed
 	@$(VENV)-bench/bin/python -m benchmarks.endurance
 	@$(VENV)-bench/bin/python -m benchmarks.compare

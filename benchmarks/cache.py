@@ -15,7 +15,7 @@ import orjson
 
 from pricing.ids import Ids
 from pricing.store import Store
-from service.answer import BATCH, SINGLE, Answerer, Request
+from service.answer import Answerer, Request
 from service.books import Books, NotRecorded
 from service.cache import Cache
 from service.contract import EXAMPLE_HOUSE, batch_of
@@ -31,7 +31,7 @@ from train.training import Plan, train
 
 HOUSES = 2_000
 ROUNDS = 25
-BODY_BYTES = {SINGLE: 16_384, BATCH: 1_048_576}
+BODY_BYTES = {"/predict": 1 << 14, "/predict/batch": 1 << 20}
 
 
 def main() -> None:

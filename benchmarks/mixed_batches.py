@@ -1,8 +1,8 @@
 """Single predictions beside batches: `python -m benchmarks.mixed_batches [--against FOLDER] [--rounds N]`.
 
-Two workers on a service of its own. Single predictions come at a fixed rate, each on time whether or not the one before
-is answered, and their wait is counted from when they were due; alone, and beside wrk with two connections and batches
-of 1,000 houses. `--against` names another checkout, which takes turns with this one; both run with this Python.
+Two workers on a service of its own. Single predictions come at a fixed rate, and their wait is counted from when they
+were due; alone, and beside wrk with two connections and batches of 1,000 houses. `--against` names another checkout,
+which takes turns with this one; both run with this Python.
 """
 
 from __future__ import annotations

@@ -19,7 +19,7 @@ from benchmarks.request import REQUESTS, ROUNDS, in_turn
 from pricing.ids import Ids
 from pricing.journal import Context, Entry, Journal
 from pricing.store import Store
-from service.answer import BATCH, SINGLE, Answerer
+from service.answer import Answerer
 from service.books import Books, Recorder
 from service.cache import Cache
 from service.contract import EXAMPLE_HOUSE, batch_of
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIApplication
 
 VERSIONS = 10
-BODY_BYTES = {SINGLE: 16_384, BATCH: 1_048_576}
+BODY_BYTES = {"/predict": 1 << 14, "/predict/batch": 1 << 20}
 
 
 class NoMetrics(Metrics):

@@ -11,7 +11,6 @@ from pydantic import (
     AwareDatetime,
     BaseModel,
     ConfigDict,
-    FailFast,
     Field,
     PlainValidator,
     TypeAdapter,
@@ -131,19 +130,9 @@ PlainHouseOfBatch: Final[Any] = _plain("House", House.model_config, _FIELDS | _M
 """HouseOfBatch by the same rules, with nothing but the fields of a house."""
 
 
-def parser_of(batch: type[Houses]) -> TypeAdapter[dict[str, Any]]:
-    """Parses the body of a batch by the same rules, into plain dictionaries; of bad rows, only the first is found."""
-    return rows_of(batch, PlainHouseOfBatch, FailFast())
-
-
-def frame_of(batch: type[Houses]) -> TypeAdapter[dict[str, Any]]:
-    """The same rules for everything but the rows, which may be anything."""
-    return rows_of(batch, Any, FailFast())
-
-
-def rows_of(batch: type[Houses], row: Any, *more: FailFast) -> TypeAdapter[dict[str, Any]]:  # noqa: ANN401 -- any type
-    """The rules of a batch, with rows of this type."""
-    rows = Annotated[list[row], *more, batch.model_fields["houses"]]
+def rows_of(batch: type[Houses], row: Any) -> TypeAdapter[dict[str, Any]]:  # noqa: ANN401 -- any type
+    """Parses the body of a batch with rows of this type, into plain dictionaries."""
+    rows = Annotated[list[row], batch.model_fields["houses"]]
     return TypeAdapter(_plain("Houses", batch.model_config, {"houses": rows} | _ASKED))
 
 

@@ -184,8 +184,8 @@ def test_a_swap_in_a_break_changes_nothing_of_a_batch(service: Service) -> None:
     served = service.models.serving().champion
     other = served.manifest.model_copy(update={"version": "v9.9.9"})
     asked = Asked(service, BODY)
-    assert next(asked.chunks) == b""
-    assert next(asked.chunks) == b""  # it has chosen its model
+    for _ in range(4):  # it has been read and has chosen its model
+        assert next(asked.chunks) == b""
     service.models.swap(replace(served, manifest=other, digest="1" * 64))
 
     assert asked.whole() == expected
