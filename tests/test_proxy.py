@@ -162,7 +162,16 @@ def test_where_no_instance_answers_nginx_says_so_as_the_service_would() -> None:
 
 def test_metrics_are_not_for_the_internet(proxy: NginxProcess) -> None:
     with client_of(proxy.url) as client:
-        for path in ("/metrics", "/metrics?", "//metrics", "/%6detrics", "/./metrics"):
+        for path in (
+            "/metrics",
+            "/metrics?",
+            "//metrics",
+            "/%6detrics",
+            "/./metrics",
+            "/metrics/",
+            "/metrics%2F",
+            "//metrics//",
+        ):
             answer = client.get(proxy.url + path)
             assert (answer.status_code, answer.json()) == (
                 404,

@@ -32,7 +32,7 @@ MOST_REFUSAL_BYTES: Final = 8 * 1024
 SINGLE: Final = "/predict"
 BATCH: Final = "/predict/batch"
 ANSWERS: Final[dict[str, type[BaseModel]]] = {SINGLE: Prediction, BATCH: Predictions}
-REFUSALS: Final[dict[int, type[BaseModel]]] = {404: Problem, 413: Problem, 415: Problem, 422: ValidationProblems}
+REFUSALS: Final[dict[int, type[BaseModel]]] = {413: Problem, 415: Problem, 422: ValidationProblems}
 
 
 class Body(NamedTuple):

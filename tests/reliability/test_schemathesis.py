@@ -1,6 +1,7 @@
 """What the OpenAPI document says is true: schemathesis, with all it checks and in all of its phases, finds nothing."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -25,7 +26,15 @@ def schemathesis(server: GunicornProcess, folder: Path, *args: str) -> dict[str,
     command = [str(Path(sys.executable).with_name("schemathesis")), "--no-color"]
     command += ["--config-file", str(ROOT / "schemathesis.toml"), "run", f"{server.url}/openapi.json"]
     command += ["--seed", str(SEED), "--report-json-path", str(report), *args]
-    ran = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False, timeout=MOST_SECONDS)
+    ran = subprocess.run(
+        command,
+        cwd=folder,
+        env=os.environ | {"SCHEMATHESIS_HOOKS": str(ROOT / "tests" / "reliability" / "schemathesis_hooks.py")},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=MOST_SECONDS,
+    )
     print(f"\n{ran.stdout}{ran.stderr}")
     found: dict[str, Any] = json.loads(report.read_bytes())
     return found

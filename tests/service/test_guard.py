@@ -253,6 +253,23 @@ def test_what_is_at_no_path_reaches_no_view_whatever_flask_would_make_of_it(
         )
 
 
+@pytest.mark.parametrize("path", ["/predict/", "/predict/batch/", "/models/", "/model/info/", "/metrics/"])
+def test_a_slash_at_the_end_is_no_way_around_a_key(published: Artifact, keys: KeyStore, path: str) -> None:
+    client = with_keys(published, keys)
+
+    for method in ("POST", "GET", "HEAD", "OPTIONS"):
+        assert client.open(path, method=method, json=HOUSE).status_code == 401
+
+
+@pytest.mark.parametrize("path", ["/", "*"])
+def test_a_check_of_the_server_itself_needs_no_key(published: Artifact, keys: KeyStore, path: str) -> None:
+    client = with_keys(published, keys)
+
+    found = client.options("/", environ_overrides={"PATH_INFO": path})
+    assert (found.status_code, found.data, found.headers["Allow"]) == (204, b"", "GET, HEAD, OPTIONS, POST")
+    assert client.get("/", environ_overrides={"PATH_INFO": path}).status_code == 404
+
+
 def test_every_route_of_the_application_says_who_may_ask_for_it(published: Artifact) -> None:
     app = fake_app(published.manifest)
     routes = Routes(app.url_map)
