@@ -219,7 +219,7 @@ class KeyRing:
 class Keys:
     """The keys of a worker, which follow those that are stored.
 
-    Who asks for them looks, and not a thread beside: loading a model must not hold up that a key is revoked.
+    Requests look themselves, and not only the watcher: loading a model must not hold up that a key is revoked.
     """
 
     def __init__(self, store: KeyStore, clock: Callable[[], float] = time.monotonic) -> None:
@@ -229,7 +229,9 @@ class Keys:
 
     def ring(self) -> KeyRing:
         """Return what was stored half a second ago, or the last that could be read. Raises KeysUnknownError."""
-        self.look()
+        now = self._clock()
+        if now >= self._look_at:
+            self._follow(now)
         ring = self._file.value
         if ring is None:
             raise KeysUnknownError
@@ -249,8 +251,10 @@ class Keys:
     def look(self) -> None:
         """Follow the file if the last look is half a second ago. Each reason why it cannot be read is logged once."""
         now = self._clock()
-        if now < self._look_at:
-            return
+        if now >= self._look_at:
+            self._follow(now)
+
+    def _follow(self, now: float) -> None:
         self._look_at = now + LOOK_SECONDS
         former = self.unreadable
         if not self._file.look() or self.unreadable == former:

@@ -8,9 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from pricing.deployment import Deployment, divided, rolled_back
+from pricing.deployment import Deployment, divided, restored, rolled_back
+from pricing.errors import UnreadableArtifactError
 from pricing.store import Artifact, Store
-from service.models import Models
+from service.errors import NotReadyError
+from service.models import Models, ServedModel, Uncounted
 from service.resources import Resources
 from service.slots import RunFolder, WorkerState
 from service.watcher import Watcher
@@ -205,7 +207,7 @@ def test_a_good_deployment_after_a_refused_one_is_served_and_the_refusal_is_hist
     assert "v1.1.0" not in models.serving().models
 
 
-def test_a_refusal_is_told_until_the_champion_changes(four: Store, models: Models) -> None:
+def test_a_refusal_is_told_as_long_as_the_deployment_names_the_version(four: Store, models: Models) -> None:
     four.deploy("v1.1.0")
     damage(four, "v1.1.0")
     models.follow()
@@ -253,6 +255,238 @@ def test_a_failure_that_nobody_foresaw_costs_the_version_and_not_the_worker(
     assert in_service(broken) == (1, ("v1.0.0",))
     assert broken.refused[0].reason == "loading it failed as nobody foresaw; the log has the reason"
     assert "ZeroDivisionError" in caplog.text
+
+
+def refusals(models: Models) -> list[tuple[int | None, str | None]]:
+    return [(refused.generation, refused.version) for refused in models.refused]
+
+
+def looks(models: Models, count: int = 3) -> list[bool]:
+    """What so many looks say: whether anything is new."""
+    return [models.follow() for _ in range(count)]
+
+
+def test_the_artifacts_that_were_away_for_a_moment_leave_no_refusal(four: Store, models: Models) -> None:
+    away = four.root.with_name("away")
+    four.root.rename(away)
+    assert looks(models) == [True, False, False]
+    assert refusals(models) == [(None, None)]
+
+    away.rename(four.root)  # the same files, so the same stamp
+    assert looks(models) == [True, False, False]
+
+    assert (in_service(models), models.generation, models.refused) == ((1, ("v1.0.0",)), 1, ())
+
+
+@pytest.mark.parametrize("content", [None, b"", b"{}"], ids=["gone", "empty", "no deployment"])
+@pytest.mark.parametrize("again", ["the same", "the next", "a backup"])
+def test_a_pointer_that_was_lost_for_a_moment_leaves_no_refusal(four: Store, content: bytes | None, again: str) -> None:
+    backup = (four.root / "deployment.json").read_bytes()
+    four.deploy("v1.1.0")
+    models = Models(four)
+    models.follow()
+    pointer = four.root / "deployment.json"
+    held = pointer.read_bytes()
+    pointer.unlink()
+    if content is not None:
+        pointer.write_bytes(content)
+    models.follow()
+    assert refusals(models) == [(None, None)]
+
+    pointer.write_bytes(backup if again == "a backup" else held)
+    if again == "the next":
+        four.deploy("v1.1.0")
+    models.follow()
+
+    generation = {"the same": 2, "the next": 3, "a backup": 1}[again]
+    assert (in_service(models)[0], models.generation, models.refused) == (generation, generation, ())
+
+
+def test_a_pointer_that_cannot_be_read_for_a_moment_is_read_as_soon_as_it_can_be(four: Store, models: Models) -> None:
+    pointer, aside = four.root / "deployment.json", four.root / "aside.json"
+    four.deploy("v1.1.0")
+    pointer.rename(aside)
+    pointer.symlink_to(pointer.name)  # it can neither be looked at nor read, by root either
+    assert looks(models) == [True, False, False]
+    (refused,) = models.refused
+    assert refused.reason == (
+        "deployment.json cannot be read: Too many levels of symbolic links; "
+        "check the disk, the permissions and the number of open files"
+    )
+    assert in_service(models) == (1, ("v1.0.0",))
+
+    aside.replace(pointer)
+    assert looks(models) == [True, False, False]
+    assert (in_service(models), models.refused) == ((2, ("v1.1.0", "v1.0.0")), ())
+
+
+def test_a_worker_that_starts_while_nothing_can_be_read_serves_as_soon_as_it_can(four: Store) -> None:
+    class Unreadable(Store):
+        fails = True
+
+        def deployment(self) -> Deployment:
+            if self.fails:
+                msg = "deployment.json cannot be read: Too many open files"
+                raise UnreadableArtifactError(msg)
+            return super().deployment()
+
+    store = Unreadable(four.root)
+    models = Models(store)
+    assert looks(models) == [True, False, False]
+    with pytest.raises(NotReadyError, match=r"cannot be read at the moment; .* It is read again every half second\.$"):
+        models.serving()
+
+    store.fails = False
+    assert looks(models) == [True, False, False]
+    assert (in_service(models), models.generation, models.refused) == ((1, ("v1.0.0",)), 1, ())
+
+
+@pytest.mark.parametrize("spoil", SPOIL, ids=lambda spoil: spoil.__name__)
+@pytest.mark.parametrize("boots", [True, False], ids=["at the start", "while it serves"])
+def test_a_version_whose_files_are_in_order_again_is_served_and_not_refused(
+    four: Store, models: Models, spoil: Callable[[Store], None], *, boots: bool
+) -> None:
+    kept = four.root.with_name("kept")
+    shutil.copytree(four.root / "v1.1.0", kept)
+    four.deploy("v1.1.0")
+    spoil(four)
+    models = Models(four) if boots else models
+    assert looks(models) == [True, False, False]
+    assert refusals(models) == [(2, "v1.1.0")]
+
+    shutil.copytree(kept, four.root / "v1.1.0", dirs_exist_ok=True)
+
+    assert looks(models) == [True, False, False]
+    assert (in_service(models), models.generation, models.refused) == ((2, ("v1.1.0", "v1.0.0")), 2, ())
+
+
+def test_an_arm_and_a_previous_version_are_refused_as_long_as_their_cause_lasts(four: Store, models: Models) -> None:
+    four.deploy("v1.1.0")
+    four.point(lambda current: divided(current, {"v1.1.0": 50, "v1.2.0": 50}))
+    kept = {version: (four.root / version / "model.onnx").read_bytes() for version in ("v1.0.0", "v1.2.0")}
+    models = Models(four)
+    for version in kept:
+        damage(four, version)
+    models.follow()
+    assert refusals(models) == [(3, "v1.0.0"), (3, "v1.2.0")]
+
+    (four.root / "v1.2.0" / "model.onnx").write_bytes(kept["v1.2.0"])
+    assert looks(models) == [True, False, False]
+    assert (models.generation, refusals(models)) == (3, [(3, "v1.0.0")])
+    (four.root / "v1.0.0" / "model.onnx").write_bytes(kept["v1.0.0"])
+    assert looks(models) == [True, False, False]
+    assert (models.generation, refusals(models)) == (3, [])
+
+
+class Counted(Store):
+    """A store that knows what was read, and that cannot read some versions."""
+
+    def __init__(self, root: Path) -> None:
+        super().__init__(root)
+        self.reads: list[str] = []
+        self.unreadable: set[str] = set()
+
+    def read(self, version: str, expected: str | None = None) -> Artifact:
+        self.reads.append(version)
+        if version in self.unreadable:
+            msg = f"{version}/model.onnx cannot be read: Input/output error"
+            raise UnreadableArtifactError(msg)
+        return super().read(version, expected)
+
+
+def test_only_what_could_not_be_read_is_tried_again(four: Store) -> None:
+    """Loading a damaged graph twice a second, or a good one that may not be served yet, would take a CPU."""
+    four.deploy("v1.1.0")
+    four.point(lambda current: divided(current, {"v1.1.0": 40, "v1.2.0": 30, "v1.3.0": 30}))
+    damage(four, "v1.2.0")
+    store = Counted(four.root)
+    store.unreadable = {"v1.3.0"}
+    models = Models(store)
+    models.follow()
+    store.reads.clear()
+
+    assert looks(models) == [False] * 3
+    assert store.reads == ["v1.3.0"] * 3
+
+    store.unreadable.clear()
+    assert looks(models) == [True, False, False]
+    assert store.reads == ["v1.3.0"] * 4
+    assert refusals(models) == [(3, "v1.2.0")]
+
+
+def test_a_refusal_is_counted_once_for_each_reason(four: Store) -> None:
+    class Counts(Uncounted):
+        def __init__(self) -> None:
+            self.refusals: list[tuple[str, str]] = []
+
+        def refused(self, version: str, reason: str) -> None:
+            self.refusals.append((version, reason))
+
+    counts, store = Counts(), Counted(four.root)
+    store.unreadable = {"v1.0.0"}
+    models = Models(store, counts)
+    looks(models)
+    damage(four, "v1.0.0")
+    store.unreadable.clear()
+    looks(models)
+
+    assert counts.refusals == [("v1.0.0", "unreadable"), ("v1.0.0", "damaged")]
+
+
+def test_what_failed_for_an_unforeseen_reason_is_tried_again_a_minute_later(four: Store) -> None:
+    class OutOfMemory(Models):
+        fails = True
+
+        def _load(self, version: str, digest: str) -> ServedModel:
+            if self.fails:
+                raise MemoryError
+            return super()._load(version, digest)
+
+    moments = [0.0]
+    models = OutOfMemory(four, clock=lambda: moments[0])
+    assert looks(models) == [True, False, False]
+
+    models.fails = False
+    moments[0] = 59.0
+    assert looks(models) == [False] * 3
+    moments[0] = 60.0
+    assert looks(models) == [True, False, False]
+    assert (in_service(models), models.refused) == ((1, ("v1.0.0",)), ())
+
+
+def test_a_refusal_of_what_is_not_deployed_any_more_ends(four: Store, models: Models) -> None:
+    """As after a promotion that was taken back."""
+    before = four.deployment()
+    four.deploy("v1.1.0")
+    damage(four, "v1.1.0")
+    models.follow()
+    assert refusals(models) == [(2, "v1.1.0")]
+
+    four.point(lambda _: restored(before))
+    models.follow()
+
+    assert (in_service(models), models.refused) == ((3, ("v1.0.0",)), ())
+
+
+def test_a_refusal_that_comes_again_is_logged_again(
+    four: Store, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    run, away = RunFolder(tmp_path / "run"), four.root.with_name("away")
+    watchers = [Watcher(Models(four), run.claim()) for _ in range(2)]
+    for _ in range(3):
+        for watcher in watchers:
+            watcher.look()
+        four.root.rename(away)
+        for watcher in watchers:
+            watcher.look()
+        assert [len(worker.refused) for worker in run.workers()] == [1, 1]
+        away.rename(four.root)
+    for watcher in watchers:
+        watcher.look()
+
+    assert [worker.refused for worker in run.workers()] == [(), ()]
+    told = [record.getMessage() for record in caplog.records if "refused" in record.getMessage()]
+    assert told == ["refused the deployment: no version is deployed"] * 3
 
 
 def test_the_watcher_follows_by_itself_and_says_so_in_its_slot(four: Store, tmp_path: Path) -> None:

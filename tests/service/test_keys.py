@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from pricing.disk import Disk
-from pricing.errors import DamagedKeysError, NotWritableError, UnknownKeyError
+from pricing.errors import DamagedKeysError, NotWritableError, UnknownKeyError, UnreadableKeysError
+from service.errors import KeysUnknownError
 from service.keys import FORM, KEYS_FILE, LOOK_SECONDS, Key, KeyRing, Keys, KeyStore
 from tests.crashing_disk import RecordingDisk, restore, states
 
@@ -264,6 +265,92 @@ class TestFollowing:
         assert [followed.ring().holder(text) is None for _ in range(3)] == [False] * 3
         assert caplog.record_tuples == [
             ("service.keys", logging.ERROR, "the keys stay as they were: keys.json: format: Field required")
+        ]
+
+
+class Unreadable(KeyStore):
+    """Keys on a disk that fails, or of a process that may not open another file, until it may."""
+
+    failure: UnreadableKeysError | None = None
+
+    def stored(self) -> tuple[Key, ...]:
+        if self.failure:
+            raise self.failure
+        return super().stored()
+
+
+def loop(path: Path) -> None:
+    """Put something in its place that can neither be looked at nor read, for root either."""
+    path.unlink(missing_ok=True)
+    path.symlink_to(path.name)
+
+
+class TestAFailedRead:
+    @pytest.fixture
+    def keys(self, tmp_path: Path) -> Unreadable:
+        return Unreadable(tmp_path / "artifacts")
+
+    @pytest.fixture
+    def followed(self, keys: Unreadable) -> Keys:
+        """Keys that look whenever they are asked."""
+        moments = count(step=LOOK_SECONDS)
+        return Keys(keys, lambda: float(next(moments)))
+
+    def test_a_key_that_is_revoked_meanwhile_is_refused_as_soon_as_the_file_can_be_read(
+        self, keys: Unreadable, followed: Keys
+    ) -> None:
+        key, text = keys.create("a client", ["read"], None)
+        followed.ring()
+        keys.revoke(key.id)
+        keys.failure = UnreadableKeysError("keys.json cannot be read: Too many open files")
+
+        held = followed.ring().holder(text)
+        assert held is not None
+        assert not held.is_revoked
+        assert followed.unreadable == "keys.json cannot be read: Too many open files"
+
+        keys.failure = None
+        held = followed.ring().holder(text)
+        assert held is not None
+        assert held.is_revoked
+        assert followed.unreadable is None
+
+    @pytest.mark.parametrize("content", [None, b"{}"], ids=["unreadable", "damaged"])
+    def test_at_the_start_nobody_passes_and_nobody_is_told_that_a_key_is_not_valid(
+        self, keys: Unreadable, followed: Keys, content: bytes | None
+    ) -> None:
+        _, text = keys.create("a client", ["read"], None)
+        stored = (keys.root / KEYS_FILE).read_bytes()
+        loop(keys.root / KEYS_FILE)
+        if content is not None:
+            (keys.root / KEYS_FILE).unlink()
+            (keys.root / KEYS_FILE).write_bytes(content)
+
+        for _ in range(2):
+            with pytest.raises(KeysUnknownError):
+                followed.ring()
+        assert not followed.are_known
+
+        (keys.root / KEYS_FILE).unlink()
+        (keys.root / KEYS_FILE).write_bytes(stored)
+        assert followed.ring().holder(text) is not None
+
+    def test_a_file_that_cannot_be_looked_at_is_not_a_file_that_is_gone(
+        self, keys: Unreadable, followed: Keys, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        _, text = keys.create("a client", ["read"], None)
+        followed.ring()
+        stored = (keys.root / KEYS_FILE).read_bytes()
+
+        loop(keys.root / KEYS_FILE)
+        assert [followed.ring().holder(text) is None for _ in range(3)] == [False] * 3
+
+        (keys.root / KEYS_FILE).unlink()
+        (keys.root / KEYS_FILE).write_bytes(stored)
+        followed.ring()
+        assert [record.getMessage() for record in caplog.records] == [
+            "the keys stay as they were: keys.json cannot be read: Too many levels of symbolic links",
+            "the keys can be read again",
         ]
 
 
