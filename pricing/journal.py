@@ -19,7 +19,7 @@ from typing import Final, Literal, NamedTuple, Self, TypeAlias
 import orjson
 from pydantic import AwareDatetime, BaseModel, ConfigDict, FiniteFloat, ValidationError
 
-from pricing.errors import DamagedJournalError, UnknownPredictionError
+from pricing.errors import DamagedJournalError, JournalError, UnknownPredictionError
 from pricing.ids import moment
 from pricing.manifest import Sha256, Version
 from pricing.memory import give_back
@@ -140,8 +140,19 @@ def find(root: Path, prediction_id: str) -> Record:
 
 
 def named_versions(root: Path) -> set[str]:
-    """Versions that a record may name: they are needed to replay it."""
-    return {path.name for path in (root / VERSIONS).glob("v*")}
+    """Versions that a record may name: they are needed to replay it.
+
+    Raises JournalError where that cannot be known: no journal has been kept there, or its list cannot be read.
+    """
+    try:
+        found = {entry.name for entry in os.scandir(root / VERSIONS) if entry.name.startswith("v")}
+    except OSError as error:
+        msg = f"the versions that the journal in {root} names are not known: {root / VERSIONS}: {error.strerror}"
+        raise JournalError(msg) from error
+    if not found and segments(root):
+        msg = f"the versions that the journal in {root} names are not known: {root / VERSIONS} is empty"
+        raise JournalError(msg)
+    return found
 
 
 class Journal:
