@@ -70,7 +70,8 @@ STOPSIGNAL SIGTERM
 # are for the slowest machine. http.client, because urllib would ask a proxy of the environment for 127.0.0.1.
 HEALTHCHECK --interval=5s --timeout=3s --start-period=20s --retries=3 CMD ["python", "-c", "\
 import http.client, os, sys; \
-connection = http.client.HTTPConnection('127.0.0.1', int(os.environ.get('PORT', '8000')), timeout=2); \
+connection = http.client.HTTPConnection('127.0.0.1', int(os.environ.get('PORT') or '8000'), timeout=2); \
 connection.request('GET', '/health/ready'); \
 sys.exit(connection.getresponse().status != 200)"]
-CMD ["gunicorn"]
+# It checks the settings that gunicorn itself reads, and becomes gunicorn.
+CMD ["appraiser", "serve"]

@@ -11,18 +11,22 @@ from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import click
 
 from pricing.deployment import Deployment, Target, divided, promoted, rolled_back, succeeded
-from pricing.errors import AppraiserError, ArtifactError, DamagedArtifactError, NothingDeployedError
+from pricing.errors import ArtifactError, DamagedArtifactError, JournalError, NothingDeployedError, changed
 from pricing.manifest import is_version
 from pricing.store import Store
+from service.command import Commands, uninterrupted
 from service.keys import LONGEST_NOTE, SCOPES, Key, KeyStore, Scope
 from train.names import FAMILY_NAMES, FamilyName
 
-# Exit codes beside 0, 1 (failed) and 2 (a wrong command line)
+if TYPE_CHECKING:
+    from train.judge import Verdict
+
+# Exit codes beside 0, 2 (a wrong command line) and those of service/command.py
 UNCONFIRMED: Final = 3  # deployed, but no worker lives that could say that it serves it
 NOT_BETTER: Final = 4  # the challenger stays published and is not deployed
 
@@ -34,16 +38,6 @@ class Place(NamedTuple):
     keys: KeyStore
     run: Path
     journal: Path
-
-
-class _Commands(click.Group):
-    """An error of the domain ends its command with one sentence and exit code 1; nothing else is caught."""
-
-    def invoke(self, ctx: click.Context) -> object:
-        try:
-            return super().invoke(ctx)
-        except AppraiserError as error:
-            raise click.ClickException(str(error)) from error
 
 
 def _weights(_ctx: click.Context, _param: click.Parameter, value: tuple[str, ...]) -> dict[str, int]:
@@ -84,7 +78,7 @@ UNITS: Final = {"m": timedelta(minutes=1), "h": timedelta(hours=1), "d": timedel
 LIFETIME: Final = _Lifetime()
 
 
-@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.option(
     "--artifacts",
     type=click.Path(path_type=Path, file_okay=False),
@@ -157,7 +151,11 @@ def train(  # noqa: PLR0913 -- one for each option
     seed: int,
     keep: int,
 ) -> None:
-    """Train a version and publish it; the first one is deployed too."""
+    """Train a version and publish it; the first one is deployed too.
+
+    Exit code 0: done; 1: failed, and nothing has changed; 5: failed or interrupted, and the last line says what is
+    published or deployed.
+    """
     if query is not None and data is None:
         msg = "--query needs --data with a .duckdb file"
         raise click.UsageError(msg)
@@ -165,11 +163,12 @@ def train(  # noqa: PLR0913 -- one for each option
         from train.command import Order, train_and_publish
     trained = train_and_publish(place.store, Order(data, query, family, version, deploy, seed))
     published = trained.manifest.version
-    if trained.deploy:
-        _roll_out(place, lambda current: promoted(current, published))
-    else:
-        click.echo(f"not deployed: `appraiser promote {published}` does it")
-    _prune(place, keep, published)
+    with changed(f"{published} is published"):
+        if trained.deploy:
+            _roll_out(place, lambda current: promoted(current, published), then=lambda: _prune(place, keep, published))
+        else:
+            click.echo(f"not deployed: `appraiser promote {published}` does it")
+            _prune(place, keep, published)
 
 
 @main.command()
@@ -186,19 +185,31 @@ def retrain(  # noqa: PLR0913 -- one for each option
     """Train a challenger on new data, judge it against the champion, and deploy it only if it is better.
 
     Exit code 0: better and deployed (or, of a dry run, better); 3: deployed, but no worker lives to confirm it; 4: not
-    better, so it stays published and is not deployed; 1: failed, and everything is as it was.
+    better, so it stays published and is not deployed; 1: failed, and everything is as it was; 5: failed or interrupted,
+    and the last line says what is published or deployed.
     """
     with _training():
         from train.retraining import RetrainOrder, retrain
     verdict = retrain(place.store, RetrainOrder(data, query, family, seed, dry_run))
     confirmed = True
-    if verdict.is_better and not dry_run:
-        confirmed = _roll_out(place, lambda current: succeeded(current, verdict.champion, verdict.challenger))
     if not dry_run:
-        _prune(place, keep, verdict.challenger)
+        with changed(f"{verdict.challenger} is published"):
+            confirmed = _judged(place, keep, verdict)
     if not verdict.is_better:
         sys.exit(NOT_BETTER)
     _exit_unless(confirmed)
+
+
+def _judged(place: Place, keep: int, verdict: "Verdict") -> bool:
+    """Deploy a challenger that is better, and prune; returns whether the deployment, if there is one, is confirmed."""
+
+    def prune() -> None:
+        _prune(place, keep, verdict.challenger)
+
+    if verdict.is_better:
+        return _roll_out(place, lambda current: succeeded(current, verdict.champion, verdict.challenger), then=prune)
+    prune()
+    return True
 
 
 @main.command()
@@ -285,7 +296,7 @@ def keys() -> None:
 @click.pass_obj
 def create_key(place: Place, note: str, scopes: tuple[Scope, ...], expires: timedelta | None) -> None:
     """Make a key for NAME and print it: once, since only its digest is kept."""
-    _tell_key(*place.keys.create(note, scopes, expires))
+    _tell_key(lambda: place.keys.create(note, scopes, expires))
 
 
 @keys.command("list")
@@ -303,7 +314,10 @@ def list_keys(place: Place) -> None:
 @click.pass_obj
 def revoke_key(place: Place, key_id: str) -> None:
     """End a key now: within a second and a half, every worker refuses it."""
-    click.echo(f"{key_id} of {place.keys.revoke(key_id).note} is revoked")
+    with uninterrupted():
+        sentence = f"{key_id} of {place.keys.revoke(key_id).note} is revoked"
+        with changed(sentence):
+            click.echo(sentence)
 
 
 @keys.command("rotate")
@@ -312,7 +326,7 @@ def revoke_key(place: Place, key_id: str) -> None:
 @click.pass_obj
 def rotate_key(place: Place, key_id: str, overlap: timedelta | None) -> None:
     """Make the successor of a key, with its name, scopes and lifetime, and print it."""
-    _tell_key(*place.keys.rotate(key_id, overlap))
+    _tell_key(lambda: place.keys.rotate(key_id, overlap))
 
 
 @main.command()
@@ -322,11 +336,15 @@ def serve(place: Place) -> None:
     if not Path("gunicorn.conf.py").is_file():
         msg = f"there is no gunicorn.conf.py in {Path.cwd()}; run this command in the folder that holds it"
         raise click.ClickException(msg)
+    from service.settings import read_hosting, read_settings
+
+    os.environ["WEB_CONCURRENCY"] = str(read_hosting().web_concurrency)  # gunicorn reads it before its configuration
     os.environ["APPRAISER_ARTIFACTS"] = str(
         place.store.root
     )  # as given by --artifacts; the service reads the environment
     os.environ["APPRAISER_RUN"] = str(place.run)
     os.environ["APPRAISER_JOURNAL"] = str(place.journal)
+    read_settings()  # a wrong one ends the command here, with a sentence
     # Its script, since an upgrade by USR2 runs the same again, and `python -m gunicorn` cannot be run again like that.
     script = str(Path(sys.executable).with_name("gunicorn"))
     os.execv(sys.executable, [sys.executable, script])  # noqa: S606 -- becomes gunicorn, with no shell
@@ -343,9 +361,18 @@ def _training() -> Iterator[None]:
 
 
 def _prune(place: Place, keep: int, newest: str) -> None:
+    """Remove the oldest versions beyond `keep`, but none while it is not known which ones the journal names."""
     from pricing.journal import named_versions
 
-    for version in place.store.prune(keep, {newest, *named_versions(place.journal)}):
+    if len(place.store.versions()) <= keep:
+        return
+    try:
+        named = named_versions(place.journal)
+    except JournalError as error:
+        told = "--journal or APPRAISER_JOURNAL says where the service keeps it"
+        click.echo(f"no version is removed, though more than {keep} are published: {error}; {told}", err=True)
+        return
+    for version in place.store.prune(keep, {newest, *named}):
         click.echo(f"removed {version}: {keep} versions are kept")
 
 
@@ -354,26 +381,37 @@ def _exit_unless(confirmed: bool) -> None:  # noqa: FBT001 -- its only argument
         sys.exit(UNCONFIRMED)
 
 
-def _roll_out(place: Place, target: Callable[[Deployment | None], Target]) -> bool:
-    """Deploy, and say how many workers serve it; returns whether any has confirmed it."""
-    from service.rollout import roll_out
+def _roll_out(
+    place: Place, target: Callable[[Deployment | None], Target], then: Callable[[], object] | None = None
+) -> bool:
+    """Deploy, say how many workers serve it, and do what is due then; returns whether any worker has confirmed it."""
+    from service.rollout import roll_out, told
     from service.slots import RunFolder
 
     deployment, workers = roll_out(place.store, RunFolder(place.run), target)
-    arms = " ".join(f"{version}={weight}" for version, weight in deployment.arms.items())
-    deployed = f"{arms if deployment.split else deployment.champion} is deployed as generation {deployment.generation}"
-    if not workers:
-        click.echo(f"{deployed}, unconfirmed: no worker lives in {place.run}; those that start will serve it")
-    else:
-        click.echo(f"{deployed}; {workers} worker{'s serve' if workers > 1 else ' serves'} it")
+    deployed = told(deployment)
+    with changed(deployed):
+        if not workers:
+            click.echo(f"{deployed}, unconfirmed: no worker lives in {place.run}; those that start will serve it")
+        else:
+            click.echo(f"{deployed}; {workers} worker{'s serve' if workers > 1 else ' serves'} it")
+        if then is not None:
+            then()
     return workers > 0
 
 
-def _tell_key(key: Key, text: str) -> None:
-    """The key alone is on stdout, for who pipes it to where it shall be kept."""
-    end = f"until {key.expires_at:%Y-%m-%d %H:%M} UTC" if key.expires_at else "for good"
-    click.echo(f"{key.id} of {key.note}: {', '.join(key.scopes)}, {end}; this is shown only now:", err=True)
-    click.echo(text)
+def _tell_key(make: Callable[[], tuple[Key, str]]) -> None:
+    """Make a key and print it. The key alone is on stdout, for a pipe to where it is kept."""
+    if sys.stdout is None:
+        msg = "standard output is closed, so the key cannot be printed; nothing has changed"
+        raise click.ClickException(msg)
+    with uninterrupted():
+        key, text = make()
+        end = f"until {key.expires_at:%Y-%m-%d %H:%M} UTC" if key.expires_at else "for good"
+        told = f"{key.id} of {key.note}: {', '.join(key.scopes)}, {end}; this is shown only now:"
+        with changed(f"the key {key.id} is made, but lost: `appraiser keys revoke {key.id}` ends it"):
+            click.echo(told, err=True)
+            click.echo(text)
 
 
 def _served(run: Path, generation: int) -> str:

@@ -12,7 +12,7 @@ from gunicorn.glogging import Logger
 
 from service.client import UNIX, Proxy
 from service.logs import UnwaitingText, configuration
-from service.settings import read_settings
+from service.settings import check_platform, read_hosting, read_settings
 from service.sink import stderr
 from service.slots import RunFolder
 
@@ -29,7 +29,7 @@ def usable_cpus(cgroup: Path = Path("/sys/fs/cgroup")) -> int:
     return allowed if quota in {"max", "-1"} else max(1, min(allowed, int(quota) // int(period)))
 
 
-def addresses(port: str, make: Callable[[int], socket.socket] = socket.socket) -> list[str]:
+def addresses(port: int, make: Callable[[int], socket.socket] = socket.socket) -> list[str]:
     """Where to listen: on IPv4 and IPv6, as far as this host has them, which only trying tells."""
     try:
         with make(socket.AF_INET6) as probe:
@@ -50,11 +50,19 @@ def as_peers(proxies: Iterable[Proxy]) -> Iterator[str]:
             yield f"::ffff:{network.network_address}/{96 + network.prefixlen}"
 
 
+def heartbeat_folder(memory: Path, run: Path) -> str:
+    """Where the heartbeats are: in memory, if files can be made there, otherwise in the run folder."""
+    return str(memory if os.access(memory, os.W_OK | os.X_OK) else run)
+
+
+check_platform()
 settings = read_settings()  # a wrong setting ends the start here, with a sentence, before any worker
+hosting = read_hosting()
 
 wsgi_app = "service.app:create_app()"
-bind = addresses(os.environ.get("PORT") or "8000")
-workers = int(os.environ.get("WEB_CONCURRENCY", "0")) or usable_cpus()
+bind = addresses(hosting.port)
+# `appraiser serve` checks this variable before gunicorn reads it, which ends in a traceback where it is not a number.
+workers = hosting.web_concurrency or usable_cpus()
 
 # Reads whole requests on an event loop, so that slow clients hold sockets and not workers; see service/worker.py.
 # Against it, with the same application (benchmarks/RESULTS.md and slow_clients.py): uvicorn-worker answers 0.58 of its
@@ -88,8 +96,9 @@ limit_request_field_size = 8190
 # An idle connection costs a worker 5 kB. Who comes when all are taken waits until one is free.
 worker_connections = 1000
 
-# The heartbeat is a file: on a disk, a slow fsync would look like a dead worker.
-worker_tmp_dir = "/dev/shm"  # noqa: S108 -- memory, private to gunicorn, and named as its manual does
+# The heartbeat is a file: on a disk, a slow fsync would look like a dead worker. On /dev/shm there is none; where that
+# is missing or read-only, the run folder is written to anyway.
+worker_tmp_dir = heartbeat_folder(Path("/dev/shm"), settings.run)  # noqa: S108 -- memory, named as gunicorn's manual does
 
 # A socket for remote control that nobody here uses.
 control_socket_disable = True

@@ -12,7 +12,7 @@ AppraiserError
 │   ├── NoPreviousError        there is nothing to roll back to
 │   ├── SplitError             the weights of a split are none
 │   └── DeploymentChangedError somebody else has deployed meanwhile
-├── JournalError             a prediction cannot be looked up
+├── JournalError             a prediction, or what the journal names, cannot be looked up
 │   ├── UnknownPredictionError there is no record of it
 │   └── DamagedJournalError    a line is no record
 ├── KeyStoreError            the keys of clients cannot be changed or read like that
@@ -22,7 +22,33 @@ AppraiserError
 └── ModelError               a graph that cannot be run, or does not answer with prices
 
 UnreadableError, a second base of two of these, is a failed read: it is worth another try, where damage is not.
+A note of an exception says what has changed before it was raised: Stays, or Undone.
 """
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+
+class Stays(str):
+    """A note of an exception: this has changed, and stays so."""
+
+    __slots__ = ()
+
+
+class Undone(str):
+    """A note of an exception: what had changed was taken back like this."""
+
+    __slots__ = ()
+
+
+@contextmanager
+def changed(sentence: str) -> Iterator[None]:
+    """Note on any exception of the block, an interruption too, what has changed before the block."""
+    try:
+        yield
+    except BaseException as error:
+        error.add_note(Stays(sentence))
+        raise
 
 
 class AppraiserError(Exception):
@@ -78,7 +104,7 @@ class DeploymentChangedError(DeploymentError):
 
 
 class JournalError(AppraiserError):
-    """A recorded prediction cannot be looked up."""
+    """A recorded prediction, or the versions that the journal names, cannot be looked up."""
 
 
 class UnknownPredictionError(JournalError):

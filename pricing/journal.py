@@ -19,7 +19,7 @@ import orjson
 from pydantic import AwareDatetime, FiniteFloat, ValidationError
 
 from pricing.clock import Clock, ClockWatch, boot_time, is_steady
-from pricing.errors import DamagedJournalError, UnknownPredictionError
+from pricing.errors import DamagedJournalError, JournalError, UnknownPredictionError
 from pricing.format import Stored, reason_of
 from pricing.ids import moment
 from pricing.journal_folder import JournalFolder
@@ -164,8 +164,19 @@ def _in_order(root: Path, made: datetime) -> list[Segment]:
 
 
 def named_versions(root: Path) -> set[str]:
-    """Versions that a record may name: they are needed to replay it."""
-    return {path.name for path in (root / VERSIONS).glob("v*")}
+    """Versions that a record may name: they are needed to replay it.
+
+    Raises JournalError where that cannot be known: no journal has been kept there, or its list cannot be read.
+    """
+    try:
+        found = {entry.name for entry in os.scandir(root / VERSIONS) if entry.name.startswith("v")}
+    except OSError as error:
+        msg = f"the versions that the journal in {root} names are not known: {root / VERSIONS}: {error.strerror}"
+        raise JournalError(msg) from error
+    if not found and segments(root):
+        msg = f"the versions that the journal in {root} names are not known: {root / VERSIONS} is empty"
+        raise JournalError(msg)
+    return found
 
 
 class Journal:

@@ -125,6 +125,19 @@ class Feature(_Part):
     trained_to: float
     bins: tuple[float, ...] = Field(description="Rising quantiles of the fit rows, for drift.")
 
+    @model_validator(mode="after")
+    def _is_a_range(self) -> Self:
+        lowest = self.above if self.minimum is None else self.minimum
+        known = [self.trained_from, self.trained_to]
+        bounds = [*([] if lowest is None else [lowest]), *known, *([] if self.maximum is None else [self.maximum])]
+        if any(a > b for a, b in pairwise(bounds)):
+            msg = f"trained_from {known[0]:g} to trained_to {known[1]:g} is not a range within the bounds"
+            raise ValueError(msg)
+        if any(a >= b for a, b in pairwise(self.bins)):
+            msg = "bins must rise"
+            raise ValueError(msg)
+        return self
+
 
 class Split(_Part):
     """How rows are dealt to fit, calibrate and test: by a hash of the salt and of what identifies a house."""

@@ -17,7 +17,7 @@ import numpy as np
 from pricing.errors import DamagedArtifactError, ModelError
 from pricing.graph import INPUT, OUTPUTS, check_graph
 from pricing.house import FEATURES, Column, Matrix
-from pricing.manifest import Calibration, Example, Feature
+from pricing.manifest import HIGHEST_LEVEL, LOWEST_LEVEL, Calibration, Example, Feature, Manifest
 from pricing.store import Artifact
 
 # Read by onnxruntime when it is imported: without it, a device id is written below the home folder.
@@ -26,6 +26,8 @@ os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 import onnxruntime  # only after the line above
 
 ONE_HOUSE: Final = (1, len(FEATURES))
+TRIED_LEVELS: Final = (LOWEST_LEVEL, 0.9, HIGHEST_LEVEL)
+WIDEST: Final = 1e6  # times the price: an interval of a dollar to a trillion says nothing, and exp is far from its end
 
 
 class Prediction(NamedTuple):
@@ -131,10 +133,12 @@ def load(artifact: Artifact) -> Predictor:
         graph = OnnxGraph(artifact.graph)
         check_examples(graph, artifact.manifest.examples)
         check_corners(graph, artifact.manifest.features)
+        predictor = Predictor(graph, artifact.manifest.calibration)
+        check_predictions(predictor, artifact.manifest)
     except ModelError as error:
         msg = f"{artifact.manifest.version}: {error}"
         raise DamagedArtifactError(msg) from error
-    return Predictor(graph, artifact.manifest.calibration)
+    return predictor
 
 
 def check_examples(graph: Runs, examples: Sequence[Example]) -> None:
@@ -154,18 +158,49 @@ def check_corners(graph: Runs, features: Sequence[Feature]) -> None:
 
     Examples are houses of the middle; a tree that is broken at its edges answers them as ever.
     """
-    bounds = [(feature.above if feature.minimum is None else feature.minimum, feature.maximum) for feature in features]
-    trained = [(feature.trained_from, feature.trained_to) for feature in features]
-    houses = np.array([*product(*bounds), *product(*trained)], dtype=np.float32)
+    houses = _corners(features)
     log_price, spread = _answers(graph, houses)
     with np.errstate(over="ignore"):
         price = np.exp(log_price)
     good = np.isfinite(price) & (price > 0) & np.isfinite(spread) & (spread > 0)
     if not good.all():
         bad = int(np.argmin(good))
-        told = ", ".join(f"{feature.name} {value:.9g}" for feature, value in zip(features, houses[bad], strict=True))
+        told = _described(houses[bad])
         msg = f"observed price {price[bad]} and spread {spread[bad]} for {told}, expected finite numbers above 0"
         raise ModelError(msg)
+
+
+def check_predictions(predictor: Predictor, manifest: Manifest) -> None:
+    """Raise ModelError unless examples and corners get prices and bounds as an answer holds them, at every level.
+
+    The levels are those of the table's ends and the default. The interval may not be wider than no interval at all.
+    """
+    examples = [example.features for example in manifest.examples]
+    houses = np.concatenate([np.array(examples, dtype=np.float32), _corners(manifest.features)])
+    for level in TRIED_LEVELS:
+        try:
+            price, lower, upper = predictor.predict(houses, level).columns()
+        except (OverflowError, ZeroDivisionError) as error:
+            msg = f"the interval at {level} cannot be computed: {error}"
+            raise ModelError(msg) from error
+        good = (lower > 0) & (lower <= price) & (price <= upper) & (upper <= price * WIDEST)
+        if not good.all():
+            bad = int(np.argmin(good))
+            msg = (
+                f"observed {lower[bad]:g} to {upper[bad]:g} around {price[bad]:g} at {level} for "
+                f"{_described(houses[bad])}, expected bounds at most {WIDEST:,.0f} times off the price"
+            )
+            raise ModelError(msg)
+
+
+def _corners(features: Sequence[Feature]) -> Matrix:
+    bounds = [(feature.above if feature.minimum is None else feature.minimum, feature.maximum) for feature in features]
+    trained = [(feature.trained_from, feature.trained_to) for feature in features]
+    return np.array([*product(*bounds), *product(*trained)], dtype=np.float32)
+
+
+def _described(house: Matrix) -> str:
+    return ", ".join(f"{name} {value:.9g}" for name, value in zip(FEATURES, house, strict=True))
 
 
 def _told(error: Exception) -> str:

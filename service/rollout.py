@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import Final, NamedTuple
 
 from pricing.deployment import Deployment, Target, restored
-from pricing.errors import DeploymentError
+from pricing.errors import AppraiserError, DeploymentError, Stays, Undone
 from pricing.probation import prove
 from pricing.store import Artifact, Store
 from service.slots import RunFolder, WorkerState
@@ -15,7 +15,7 @@ LOOK_SECONDS: Final = 0.05  # workers are other processes, perhaps in other cont
 
 
 class RolloutError(DeploymentError):
-    """Not every worker serves what was deployed; the text says why, and what is deployed now."""
+    """Not every worker serves what was deployed. The text says why, a note what stays deployed."""
 
 
 class Rollout(NamedTuple):
@@ -23,6 +23,13 @@ class Rollout(NamedTuple):
 
     deployment: Deployment
     workers: int
+
+
+class _Done(NamedTuple):
+    """What became of a deployment that failed, and whether it stays."""
+
+    sentence: str
+    stays: bool
 
 
 def roll_out(
@@ -34,21 +41,55 @@ def roll_out(
 ) -> Rollout:
     """Deploy what `target` makes of the current deployment, and return when every living worker serves it.
 
-    Every version that would answer is proved before. When a worker cannot serve it, within `seconds`, what was deployed
-    before is deployed again under a new generation, and RolloutError says why. Raises RunFolderError, and what `prove`
-    and `Store.point` raise, too; then nothing has changed.
+    Every version that would answer is proved before. When a worker cannot serve it, within `seconds`, or the waiting
+    fails, what was deployed before is deployed again under a new generation, and RolloutError says why. An interruption
+    does the same and goes on, with a note. Raises RunFolderError, and what `prove` and `Store.point` raise, too; then
+    nothing has changed.
     """
     run.workers()  # who cannot look at them must not deploy either
     before = store.current()
     wanted = target(before)
     for version in {wanted.champion, *wanted.split}:
         prove(store.read(version, store.seal(version)))
-    deployment = store.point(target, after=0 if before is None else before.generation)
+    after = 0 if before is None else before.generation
+    deployment = None
     try:
+        deployment = store.point(target, after)
         return Rollout(deployment, _wait(store, run, deployment, seconds))
-    except RolloutError as error:
-        msg = f"{error}; {_take_back(store, before, deployment)}"
-        raise RolloutError(msg) from error
+    except BaseException as error:
+        deployment = deployment or _left_by(error, store, wanted, after)
+        if deployment is None:
+            raise
+        done = _take_back(store, before, deployment)
+        if not isinstance(error, Exception):  # an interruption goes on
+            _note(error, done, store)
+            raise
+        why = str(error) if isinstance(error, AppraiserError) else f"{type(error).__name__}: {error}"
+        failed = RolloutError(f"{why}; {done.sentence}")
+        _note(failed, done, store)
+        raise failed from error
+
+
+def told(deployment: Deployment) -> str:
+    """What is deployed, as a sentence."""
+    arms = " ".join(f"{version}={weight}" for version, weight in deployment.arms.items())
+    return f"{arms if deployment.split else deployment.champion} is deployed as generation {deployment.generation}"
+
+
+def _left_by(error: BaseException, store: Store, wanted: Target, after: int) -> Deployment | None:
+    """What `Store.point` has deployed before it was interrupted; an error of its own leaves nothing."""
+    if isinstance(error, Exception):
+        return None
+    now = store.current()
+    is_ours = now is not None and now.generation == after + 1
+    return now if is_ours and now is not None and (now.champion, now.split) == (wanted.champion, wanted.split) else None
+
+
+def _note(error: BaseException, done: _Done, store: Store) -> None:
+    error.add_note(Undone(done.sentence))
+    if done.stays:
+        now = store.current()
+        error.add_note(Stays("no version is deployed" if now is None else told(now)))
 
 
 def _wait(store: Store, run: RunFolder, deployment: Deployment, seconds: float) -> int:
@@ -77,12 +118,19 @@ def _check_refusals(behind: list[WorkerState], generation: int) -> None:
                 raise RolloutError(msg)
 
 
-def _take_back(store: Store, before: Deployment | None, failed: Deployment) -> str:
-    """Deploy again what was deployed before, unless somebody else has deployed since; returns what was done."""
+def _take_back(store: Store, before: Deployment | None, failed: Deployment) -> _Done:
+    """Deploy again what was deployed before, unless another deployment has come since; returns what was done.
+
+    Whatever goes wrong, a second interruption too, the answer says what is deployed.
+    """
     if before is None:
-        return "nothing was deployed before, so it stays deployed: promote another version"
+        return _Done("nothing was deployed before, so it stays deployed: promote another version", stays=True)
+    again = None
     try:
         again = store.point(lambda _: restored(before), after=failed.generation)
-    except DeploymentError as error:
-        return f"not taken back, since {error}"
-    return f"{again.champion} is deployed again, as generation {again.generation}"
+    except BaseException as error:  # noqa: BLE001 -- a second interruption: the command still says what is deployed
+        again = again or _left_by(error, store, restored(before), failed.generation)
+        if again is None:
+            why = str(error) if isinstance(error, AppraiserError) else f"taking it back ended by {type(error).__name__}"
+            return _Done(f"not taken back, since {why}", stays=True)
+    return _Done(f"{again.champion} is deployed again, as generation {again.generation}", stays=False)

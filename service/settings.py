@@ -2,8 +2,9 @@
 
 import re
 import socket
+import sys
 from pathlib import Path
-from typing import Annotated, Final, Literal
+from typing import Annotated, Final, Literal, TypeVar
 
 from pydantic import (
     BeforeValidator,
@@ -169,10 +170,39 @@ class Settings(BaseSettings):
         return value
 
 
+class Hosting(BaseSettings):
+    """What hosts set for any service: names without a prefix."""
+
+    model_config = SettingsConfigDict(env_ignore_empty=True, frozen=True, extra="ignore")
+
+    port: int = Field(default=8000, ge=0, le=65_535, description="Port; 0 is any that is free.")
+    web_concurrency: int = Field(default=0, ge=0, le=1_000, description="Worker processes; 0 is one for each CPU.")
+
+
 def read_settings() -> Settings:
-    """Read the environment. Raises SystemExit with one line for each setting that is wrong."""
+    """Read the APPRAISER_ variables. Raises SystemExit with one line for each setting that is wrong."""
+    return _read(Settings)
+
+
+def read_hosting() -> Hosting:
+    """Read PORT and WEB_CONCURRENCY. Raises SystemExit in the same way."""
+    return _read(Hosting)
+
+
+def check_platform(platform: str = sys.platform) -> None:
+    """Raise SystemExit with a sentence where this program does not run."""
+    if platform != "linux":
+        msg = f"Appraiser runs on Linux, and this is {platform}; run it in a container, as README says"
+        raise SystemExit(msg)
+
+
+AnySettings = TypeVar("AnySettings", bound=BaseSettings)
+
+
+def _read(kind: type[AnySettings]) -> AnySettings:
+    prefix = kind.model_config.get("env_prefix", "")
     try:
-        return Settings()
+        return kind()
     except ValidationError as error:
-        lines = [f"APPRAISER_{str(e['loc'][0]).upper()}={e['input']!r}: {e['msg']}" for e in error.errors()]
+        lines = [f"{prefix}{str(e['loc'][0]).upper()}={e['input']!r}: {e['msg']}" for e in error.errors()]
         raise SystemExit(PASSWORD.sub("//...@", "\n".join(lines))) from None

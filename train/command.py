@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from rich.console import Console
 from rich.table import Table
 
-from pricing.errors import VersionExistsError
+from pricing.errors import Stays, VersionExistsError
 from pricing.manifest import Manifest, Scores, is_version
 from pricing.probation import prove
-from pricing.store import Artifact, Store
+from pricing.store import MANIFEST_FILE, Artifact, Store
 from train import data, seen
 from train.data import Sales
 from train.errors import TrainingError
@@ -65,8 +65,23 @@ def train_and_publish(store: Store, order: Order, console: Console | None = None
             console.print(f"  {step}")
 
         artifact = train(sales, Plan(version, salt(store), order.seed, order.family), tell)
-    publish(store, artifact, sales, console)
+    if order.version is None:
+        artifact = publish_next(store, artifact, lambda found: publish(store, found, sales, console))
+        deploy = order.deploy or (deploy and store.current() is None)  # another training may have been faster
+    else:
+        publish(store, artifact, sales, console)
     return Trained(artifact.manifest, deploy)
+
+
+def publish_next(store: Store, artifact: Artifact, put: Callable[[Artifact], None]) -> Artifact:
+    """Publish by `put` under the version that it has or, as long as another training is faster, the next free one."""
+    while True:
+        try:
+            put(artifact)
+        except VersionExistsError:
+            artifact = artifact._replace(manifest=artifact.manifest.model_copy(update={"version": next_version(store)}))
+        else:
+            return artifact
 
 
 def publish(  # noqa: PLR0913 -- what is published, where, and how it is told and proved
@@ -84,9 +99,20 @@ def publish(  # noqa: PLR0913 -- what is published, where, and how it is told an
     test = sides(positions(sales.houses, manifest.split), manifest.split).test
     check_worth(artifact, sales)
     rows = seen.to_bytes(seen.hashes(sales.houses[test], sales.prices[test]))
-    folder = store.publish(artifact, {seen.FILE: rows, **beside})
-    _tell_result(console, manifest)
-    console.print(f"published {manifest.version} in {folder} ({manifest.graph.size:,} bytes of ONNX)")
+    try:
+        folder = store.publish(artifact, {seen.FILE: rows, **beside})
+        _tell_result(console, manifest)
+        console.print(f"published {manifest.version} in {folder} ({manifest.graph.size:,} bytes of ONNX)")
+    except BaseException as error:
+        if _is_published(store, manifest):
+            error.add_note(Stays(f"{manifest.version} is published"))
+        raise
+
+
+def _is_published(store: Store, manifest: Manifest) -> bool:
+    """Whether this very version is: also another training may have published one of that name."""
+    is_there = manifest.version in store.versions()
+    return is_there and store.read_beside(manifest.version, MANIFEST_FILE) == manifest.to_bytes()
 
 
 def quiet() -> Console:

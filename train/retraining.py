@@ -18,9 +18,9 @@ from pricing.errors import NothingDeployedError
 from pricing.format import is_of_a_later_release, reason_of
 from pricing.manifest import Manifest
 from pricing.predictor import load
-from pricing.store import MANIFEST_FILE, Store
+from pricing.store import MANIFEST_FILE, Artifact, Store
 from train import data, seen
-from train.command import publish, quiet, tell_rows
+from train.command import publish, publish_next, quiet, tell_rows
 from train.data import Sales
 from train.errors import TrainingError
 from train.judge import LEVEL, TOO_FEW, Contender, Evidence, Verdict, judge
@@ -79,7 +79,13 @@ def retrain(store: Store, order: RetrainOrder, console: Console | None = None) -
     if order.dry_run:
         console.print(f"dry run: {version} was not published")
     else:
-        publish(store, challenger, sales, console, {VERDICT_FILE: verdict.model_dump_json(indent=2).encode()})
+
+        def put(found: Artifact) -> None:
+            named = verdict.model_copy(update={"challenger": found.manifest.version})
+            publish(store, found, sales, console, {VERDICT_FILE: named.model_dump_json(indent=2).encode()})
+
+        published = publish_next(store, challenger, put).manifest.version
+        verdict = verdict.model_copy(update={"challenger": published})
     return verdict
 
 

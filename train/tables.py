@@ -3,6 +3,7 @@
 import csv
 import glob
 import re
+import stat
 import textwrap
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -94,6 +95,7 @@ def read(path: Path, query: str | None = None) -> Table:
 
 def _check_beginning(path: Path, content: str) -> None:
     try:
+        _check_name_and_type(path)
         with path.open("rb") as file:
             beginning = file.read(4096)
     except OSError as error:
@@ -105,6 +107,20 @@ def _check_beginning(path: Path, content: str) -> None:
     found = next((kind for kind, is_it in _MAGIC.items() if is_it(beginning)), "text")
     if found != (content if content in _MAGIC else "text"):
         msg = f"{path}: the file is not what its ending says: its content is not {content}"
+        raise DataError(msg)
+
+
+def _check_name_and_type(path: Path) -> None:
+    """DuckDB takes only names in UTF-8. A pipe or a device may block for good, and can be read only once."""
+    try:
+        str(path).encode()
+    except UnicodeEncodeError as error:
+        msg = f"{path}: the name is not valid UTF-8; rename the file"
+        raise DataError(msg) from error
+    mode = path.stat().st_mode
+    if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):  # a folder has a sentence of its own
+        kinds = {stat.S_IFIFO: "a pipe", stat.S_IFSOCK: "a socket", stat.S_IFCHR: "a device", stat.S_IFBLK: "a device"}
+        msg = f"{path}: expected a regular file, got {kinds[stat.S_IFMT(mode)]}; write its content to a file first"
         raise DataError(msg)
 
 

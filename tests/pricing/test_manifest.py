@@ -211,3 +211,20 @@ def test_versions_are_ordered_by_number() -> None:
         "v2.0.10",
         "v10.0.0",
     ]
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"trained_from": 10.0, "trained_to": 9.0}, "is not a range within the bounds"),
+        ({"trained_to": 1e300}, "is not a range within the bounds"),
+        ({"bins": (2.0, 1.0)}, "bins must rise"),
+    ],
+)
+def test_what_training_cannot_have_seen_is_refused(published: Artifact, change: dict[str, object], reason: str) -> None:
+    first, *rest = published.manifest.features
+    features = (first.model_copy(update=change), *rest)
+    data = published.manifest.model_copy(update={"features": features}).to_bytes()
+
+    with pytest.raises(DamagedArtifactError, match=reason):
+        Manifest.parse(data)

@@ -187,3 +187,14 @@ class TestBeyondItsLimits:
             )
 
         assert (store.root / "deployment.json").read_bytes() == before
+
+
+@pytest.mark.parametrize("factor", [1e300, 1_000.0, 100.0])
+def test_quantiles_that_no_answer_could_hold_are_refused(published: Artifact, factor: float) -> None:
+    table = published.manifest.calibration
+    absurd = table.model_copy(update={"quantiles": tuple(factor * value for value in table.quantiles)})
+    bad = published._replace(manifest=published.manifest.model_copy(update={"calibration": absurd}))
+
+    assert refusal(bad).startswith("v1.0.0: ")
+    with pytest.raises(DamagedArtifactError):
+        load(bad)

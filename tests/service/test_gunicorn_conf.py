@@ -2,6 +2,7 @@
 
 import errno
 import os
+import re
 import runpy
 import socket
 import subprocess
@@ -12,7 +13,7 @@ from typing import Any, Final, Self
 
 import pytest
 
-from service.settings import OUR_WORKER
+from service.settings import OUR_WORKER, check_platform
 from tests.gunicorn_process import ROOT
 
 CONF: Final = str(ROOT / "gunicorn.conf.py")
@@ -180,3 +181,53 @@ def test_a_wrong_setting_ends_the_start_with_one_line() -> None:
     sentence = "Input should be a valid integer, unable to parse string as an integer"
     assert found.stderr == f"APPRAISER_MAX_BATCH_ROWS='many': {sentence}\n"
     assert (found.returncode, found.stdout) == (1, "")
+
+
+WRONG: Final = [
+    ("PORT", "70000", "Input should be less than or equal to 65535"),
+    ("PORT", "-1", "Input should be greater than or equal to 0"),
+    ("PORT", "tcp://10.0.0.1:80", "Input should be a valid integer, unable to parse string as an integer"),
+    ("WEB_CONCURRENCY", "abc", "Input should be a valid integer, unable to parse string as an integer"),
+    ("WEB_CONCURRENCY", "1.5", "Input should be a valid integer, unable to parse string as an integer"),
+    ("WEB_CONCURRENCY", "-1", "Input should be greater than or equal to 0"),
+    ("WEB_CONCURRENCY", "100000", "Input should be less than or equal to 1000"),
+]
+
+
+@pytest.mark.parametrize(("name", "text", "sentence"), WRONG)
+def test_a_wrong_port_or_number_of_workers_ends_the_service_with_one_line(name: str, text: str, sentence: str) -> None:
+    command = [sys.executable, "-c", "from cli import main; main()", "serve"]
+    found = subprocess.run(
+        command, cwd=ROOT, env=os.environ | {name: text}, capture_output=True, text=True, timeout=60, check=False
+    )
+
+    assert (found.returncode, found.stdout) == (1, "")
+    assert found.stderr == f"Error: {name}={text!r}: {sentence}\n"
+
+
+@pytest.mark.parametrize(("name", "text", "sentence"), WRONG)
+def test_the_configuration_refuses_them_too(configure: Configure, name: str, text: str, sentence: str) -> None:
+    with pytest.raises(SystemExit, match=re.escape(f"{name}={text!r}: {sentence}")):
+        configure({name: text})
+
+
+def test_an_empty_port_or_number_of_workers_is_as_good_as_none(configure: Configure) -> None:
+    found = configure({"PORT": "", "WEB_CONCURRENCY": ""})
+
+    assert found["bind"].endswith(":8000")
+    assert 1 <= found["workers"] <= CPUS
+
+
+def test_heartbeats_go_to_the_run_folder_where_there_is_no_memory_to_write_to(
+    configure: Configure, tmp_path: Path
+) -> None:
+    folder = configure({})["heartbeat_folder"]
+
+    assert folder(tmp_path, tmp_path / "run") == str(tmp_path)
+    assert folder(tmp_path / "missing", tmp_path / "run") == str(tmp_path / "run")
+
+
+def test_another_system_is_told_that_the_program_runs_on_linux() -> None:
+    check_platform("linux")
+    with pytest.raises(SystemExit, match=r"^Appraiser runs on Linux, and this is darwin; run it in a container"):
+        check_platform("darwin")
