@@ -200,6 +200,10 @@ class KeyRing:
         is_right = hmac.compare_digest(digest, _NOBODYS if held is None else held.digest)
         return held if is_right else None
 
+    def active(self, now: float) -> frozenset[str]:
+        """Return the ids of the keys that are valid at a Unix time."""
+        return frozenset(h.key_id for h in self._held.values() if not h.is_revoked and now < h.expires_at)
+
 
 class Keys:
     """The keys of a worker, which follow those that are stored.
@@ -221,6 +225,10 @@ class Keys:
             self._look_at = now + LOOK_SECONDS
             self._follow()
         return self._ring
+
+    def active(self) -> frozenset[str]:
+        """Return the ids of the keys that are valid now."""
+        return self.ring().active(time.time())
 
     def _follow(self) -> None:
         stamp = self._store.stamp()

@@ -144,6 +144,12 @@ class Models:
             raise NotReadyError(self._reason)
         return self._serving
 
+    def named(self) -> frozenset[str]:
+        """Return the versions that are in service, or were refused; none while nothing is in service."""
+        if self._serving is None:
+            return frozenset()
+        return frozenset((*self._serving.models, *(found.version for found in self.refused if found.version)))
+
     def follow(self) -> bool:
         """Load what is deployed when that has changed since the last look; returns whether it had. Never raises."""
         seen = self._store.stamp()

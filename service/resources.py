@@ -13,6 +13,7 @@ from service.keys import Keys, KeyStore
 from service.logs import RequestLog
 from service.metrics import Files, Metrics
 from service.models import Models
+from service.retirement import Retirement
 from service.settings import Settings
 from service.slots import RunFolder, Slot
 from service.watcher import Watcher
@@ -42,11 +43,12 @@ class Resources:
         slot = _claim(run)
         metrics = _metrics(slot)
         models = Models(store, metrics)
-        watcher = Watcher(models, slot)
+        keys = _keys(settings)
+        watcher = Watcher(models, slot, Retirement(run, models, metrics, keys))
         watcher.start()
         atexit.register(watcher.stop)
         books = Books(_journal(settings, slot), metrics)
-        return cls(models, metrics, Exposition(run, store, models), books, RequestLog(), _keys(settings))
+        return cls(models, metrics, Exposition(run, store, models), books, RequestLog(), keys)
 
 
 def _claim(run: RunFolder) -> Slot | None:

@@ -8,6 +8,7 @@ from typing import Final
 from pricing import memory
 from service.errors import NotReadyError
 from service.models import Models
+from service.retirement import Retirement
 from service.slots import Slot, WorkerState
 
 LOOK_SECONDS: Final = 0.5  # one look costs 10 µs
@@ -18,8 +19,9 @@ logger = logging.getLogger(__name__)
 class Watcher:
     """Keeps the models of one process as they are deployed, and says in its slot what that process serves."""
 
-    def __init__(self, models: Models, slot: Slot | None) -> None:
+    def __init__(self, models: Models, slot: Slot | None, retirement: Retirement | None = None) -> None:
         """Without a slot it serves all the same, but whoever promotes does not wait for it."""
+        self._retirement = retirement
         self._models = models
         self._slot = slot
         self._said: WorkerState | None = None
@@ -40,6 +42,8 @@ class Watcher:
                 memory.give_back()
                 self._log()
             self._say()
+            if self._retirement:
+                self._retirement.look()
         except Exception:
             logger.exception("following the deployment failed")
 
