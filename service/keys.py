@@ -215,6 +215,10 @@ class KeyRing:
         is_right = hmac.compare_digest(digest, _NOBODYS if held is None else held.digest)
         return held if is_right else None
 
+    def active(self, now: float) -> frozenset[str]:
+        """Return the ids of the keys that are valid at a Unix time."""
+        return frozenset(h.key_id for h in self._held.values() if not h.is_revoked and now < h.expires_at)
+
 
 class Keys:
     """The keys of a worker, which follow those that are stored.
@@ -236,6 +240,10 @@ class Keys:
         if ring is None:
             raise KeysUnknownError
         return ring
+
+    def active(self) -> frozenset[str]:
+        """Return the ids of the keys that are valid now. Raises KeysUnknownError."""
+        return self.ring().active(time.time())
 
     @property
     def are_known(self) -> bool:

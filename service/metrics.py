@@ -6,7 +6,7 @@ text that a client has chosen.
 
 import threading
 from bisect import bisect_left
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Final, Literal, NamedTuple
 
@@ -16,7 +16,7 @@ from prometheus_client.utils import floatToGoString
 from pricing.house import FEATURES, Column, Matrix, decimal
 from pricing.predictor import Prediction
 from service.models import ServedModel
-from service.series import Cell, SeriesFile, Unkept
+from service.series import Cell, Fate, Labels, SeriesFile, Unkept
 
 
 class Declared(NamedTuple):
@@ -92,6 +92,11 @@ PRICE_DOLLARS: Final = tuple(
 )
 
 
+RETIRED: Final = "retired"
+"""The version, and the key, that all which are no longer in use are added up as."""
+BINS_OF_A_VERSION: Final = "appraiser_feature_value"  # which are other bins for each, so they cannot be added up
+
+
 class Files(NamedTuple):
     """Where the numbers of a worker are; numbers without a file are its own."""
 
@@ -102,6 +107,17 @@ class Files(NamedTuple):
     def of(cls, counters: Path, histograms: Path) -> "Files":
         """Open both. Raises OSError."""
         return cls(SeriesFile(counters), SeriesFile(histograms))
+
+
+def fate_of(versions: Collection[str], keys: Collection[str]) -> Fate:
+    """What becomes of a series when only these versions and keys are left."""
+    kept = {"version": {"", RETIRED, *versions}, "key_id": {"", RETIRED, *keys}}
+
+    def fate(name: str, labels: Labels) -> Labels | None:
+        left = {key: value if value in kept.get(key, {value}) else RETIRED for key, value in labels.items()}
+        return None if left != labels and name.startswith(BINS_OF_A_VERSION) else left
+
+    return fate
 
 
 class _Counter:
@@ -196,8 +212,13 @@ class Metrics:
     """What one worker counts."""
 
     def __init__(self, files: Files | None = None) -> None:
-        counters, histograms = files or Files(Unkept(), Unkept())
         self._lock = threading.Lock()  # stock workers may run several threads
+        self._files = files or Files(Unkept(), Unkept())
+        self._begin()
+
+    def _begin(self) -> None:
+        """Take the cells of the files; more are taken when they are first needed."""
+        counters, histograms = self._files
         self._requests = _Counter(counters, "appraiser_requests_total")
         self._unparsed = _Counter(counters, "appraiser_unparsed_requests_total")
         self._key_requests = _Counter(counters, "appraiser_key_requests_total")
@@ -217,6 +238,15 @@ class Metrics:
         self._feature = _Histogram(histograms, "appraiser_feature_value")
         self._versions: dict[str, _OfVersion] = {}
         self._answered: dict[tuple[str, str, str, str], tuple[Cell, Buckets]] = {}
+
+    def retire(self, versions: Collection[str], keys: Collection[str]) -> None:
+        """Add up the numbers of all versions and keys but these as one. Raises OSError."""
+        with self._lock:
+            try:
+                for file in self._files:
+                    file.fold(fate_of(versions, keys))
+            finally:
+                self._begin()
 
     def answered(self, route: str, method: str, status: str, version: str, seconds: float) -> None:
         """A request was answered."""

@@ -169,6 +169,12 @@ class Models:
             raise NotReadyError(self._reason)
         return self._serving
 
+    def named(self) -> frozenset[str]:
+        """Return the versions that are in service, or were refused; none while nothing is in service."""
+        if self._serving is None:
+            return frozenset()
+        return frozenset((*self._serving.models, *(found.version for found in self.refused if found.version)))
+
     def follow(self) -> bool:
         """Load what is deployed and not yet loaded; returns whether anything is new since the last look. Never raises.
 

@@ -13,6 +13,7 @@ from service.keys import Keys, KeyStore
 from service.logs import RequestLog
 from service.metrics import Files, Metrics
 from service.models import Models
+from service.retirement import Retirement
 from service.settings import Settings
 from service.slots import RunFolder, Slot
 from service.watcher import Watcher
@@ -43,7 +44,7 @@ class Resources:
         metrics = _metrics(slot)
         models = Models(store, metrics)
         keys = _keys(settings)
-        watcher = Watcher(models, slot, keys)
+        watcher = Watcher(models, slot, keys, Retirement(run, models, metrics, keys))
         watcher.start()
         atexit.register(watcher.stop)
         books = Books(_journal(settings, slot), metrics)

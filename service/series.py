@@ -5,10 +5,13 @@ and on a full disk they end the process by SIGBUS, since their file has pages th
 one element of a mapped file whose space was taken before: 0.1 µs. What is written here is read by prometheus-client.
 """
 
+import json
 import mmap
 import os
 import struct
 from array import array
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Final
 
@@ -17,6 +20,10 @@ from prometheus_client.mmap_dict import MmapedDict, mmap_key
 START_BYTES: Final = 1 << 18  # 1,500 numbers: three versions
 _HEADER: Final = 8  # bytes: how many are used, as int32, and padding
 _DOUBLE: Final = 8  # bytes
+
+Labels = Mapping[str, str]
+Fate = Callable[[str, Labels], Labels | None]
+"""Of a series by its name and labels: the labels to which its number is added, or None if that is dropped."""
 
 
 class Cell:
@@ -45,14 +52,22 @@ class Unkept:
         """A number of nobody else."""
         return Cell(array("d", [0.0]), 0)
 
+    def fold(self, _fate: Fate) -> None:
+        """Forget them: there is nobody that reads them."""
+
 
 class SeriesFile:
     """The counters or the histograms of one slot. A later worker of the slot goes on with its numbers."""
 
     def __init__(self, path: Path) -> None:
         """Open or make the file. Raises OSError."""
+        self._path = path
         self._handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-        self._map(max(START_BYTES, os.fstat(self._handle).st_size))
+        try:
+            self._map(max(START_BYTES, os.fstat(self._handle).st_size))
+        except OSError:
+            self.close()
+            raise
         self._used = max(_HEADER, struct.unpack_from("i", self._mapped)[0])
         self._say_used()
         values = MmapedDict.read_all_values_from_file(path)  # type: ignore[no-untyped-call]
@@ -66,6 +81,42 @@ class SeriesFile:
         except OSError:
             return Unkept().cell(family, name, labels, about)
         return Cell(self._doubles, place // _DOUBLE)
+
+    def fold(self, fate: Fate) -> None:
+        """Add numbers to others, and give their space back. Cells that were taken before count no more. Raises OSError.
+
+        A reader sees the file of before or that of after: it is written aside and renamed.
+        """
+        folded: dict[str, float] = {}
+        for key, place in self._places.items():
+            family, name, labels, about = json.loads(key)
+            becomes = fate(name, labels)
+            if becomes is not None:
+                left = mmap_key(family, name, list(becomes), list(becomes.values()), about)
+                folded[left] = folded.get(left, 0.0) + self._doubles[place // _DOUBLE]
+        if folded.keys() == self._places.keys():
+            return
+        aside = self._path.with_suffix(".aside")
+        aside.unlink(missing_ok=True)
+        try:
+            with ExitStack() as unless_done:
+                other = SeriesFile(aside)
+                unless_done.callback(other.close)
+                for key, value in folded.items():
+                    place = other._add(key)
+                    other._doubles[place // _DOUBLE] = value
+                aside.replace(self._path)
+                unless_done.pop_all()
+        except OSError:
+            aside.unlink(missing_ok=True)
+            raise
+        self.close()
+        other._path = self._path
+        self.__dict__.update(other.__dict__)
+
+    def close(self) -> None:
+        """Let the file go; its cells count no more."""
+        os.close(self._handle)
 
     def _add(self, key: str) -> int:
         text = key.encode()

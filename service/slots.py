@@ -132,6 +132,13 @@ class RunFolder:
         """The files of all that workers have counted since the service was started."""
         return sorted(path for path in self.root.glob("*_*.db") if METRICS_FILE.fullmatch(path.name))
 
+    def unowned(self) -> Iterator[Path]:
+        """The files of each slot without a worker; none can take it until the next one is asked for. Raises OSError."""
+        with self._claims("ab", fcntl.LOCK_EX):
+            for number in self._numbers():
+                if not self._is_taken(number):
+                    yield from (path for path in self.root.glob(f"*_{number}.db") if path.stat().st_size)
+
     def _numbers(self) -> list[int]:
         names = (path.name.removeprefix("slot-") for path in self.root.glob("slot-*"))
         return sorted(int(name) for name in names if name.isdecimal())

@@ -10,6 +10,7 @@ from service.contract import Refused
 from service.errors import NotReadyError
 from service.keys import Keys
 from service.models import Models
+from service.retirement import Retirement
 from service.slots import Slot, WorkerState
 
 LOOK_SECONDS: Final = 0.5  # one look costs 10 µs
@@ -20,8 +21,11 @@ logger = logging.getLogger(__name__)
 class Watcher:
     """Keeps the models of one process as they are deployed, and says in its slot what that process serves."""
 
-    def __init__(self, models: Models, slot: Slot | None, keys: Keys | None = None) -> None:
+    def __init__(
+        self, models: Models, slot: Slot | None, keys: Keys | None = None, retirement: Retirement | None = None
+    ) -> None:
         """Without a slot it serves all the same, but whoever promotes does not wait for it."""
+        self._retirement = retirement
         self._models = models
         self._slot = slot
         self._keys = keys
@@ -44,6 +48,8 @@ class Watcher:
                 memory.give_back()
                 self._log()
             self._say()
+            if self._retirement:
+                self._retirement.look()
         except Exception:
             logger.exception("following the deployment failed")
 

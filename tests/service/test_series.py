@@ -10,7 +10,7 @@ from typing import Final
 import pytest
 from prometheus_client.multiprocess import MultiProcessCollector
 
-from service.series import START_BYTES, Cell, SeriesFile, Unkept
+from service.series import START_BYTES, Cell, Labels, SeriesFile, Unkept
 from tests.gunicorn_process import ROOT
 
 LABELS: Final = {"color": "red", "age": "1"}
@@ -189,3 +189,83 @@ def test_numbers_without_a_file_are_counted_for_themselves() -> None:
     first.add(2.0)
 
     assert (first.value, second.value) == (2.0, 0.0)
+
+
+def of_red(name: str, labels: Labels) -> Labels | None:
+    """Ages are added up, and blue is dropped."""
+    assert name == "seen_total"
+    return None if labels["color"] == "blue" else {**labels, "age": "any"}
+
+
+def test_numbers_are_added_up_or_dropped_and_their_space_is_given_back(path: Path) -> None:
+    file = SeriesFile(path)
+    for age in range(3_000):
+        seen(file, age=str(age)).add(1.0)
+    seen(file, color="blue").add(1.0)
+    assert path.stat().st_size > START_BYTES
+
+    file.fold(of_red)
+    seen(file, age="any").add(1.0)
+    seen(file, color="green").add(2.0)
+
+    assert read(path) == {("red", "any"): 3_001.0, ("green", "1"): 2.0}
+    assert path.stat().st_size == START_BYTES
+    assert [found.name for found in path.parent.iterdir()] == [path.name]
+
+
+def test_where_nothing_is_to_be_added_up_the_file_stays_the_same(path: Path) -> None:
+    file = SeriesFile(path)
+    cell = seen(file, age="any")
+    before = path.stat().st_ino
+
+    file.fold(of_red)
+    cell.add(1.0)
+
+    assert path.stat().st_ino == before
+    assert read(path) == {("red", "any"): 1.0}
+
+
+def test_a_reader_that_has_opened_the_file_before_reads_all_of_it(path: Path) -> None:
+    file = SeriesFile(path)
+    seen(file).add(2.0)
+    with path.open("rb") as reader:
+        file.fold(of_red)
+        whole = reader.read()
+
+    path.with_name("counter_9.db").write_bytes(whole)
+    assert read(path.with_name("counter_9.db")) == {("red", "1"): 2.0}
+    assert read(path) == {("red", "any"): 2.0}
+
+
+def test_what_is_left_of_a_worker_that_was_killed_meanwhile_is_written_over(path: Path) -> None:
+    file = SeriesFile(path)
+    seen(file).add(2.0)
+    path.with_suffix(".aside").write_bytes(b"half")
+
+    file.fold(of_red)
+
+    assert read(path) == {("red", "any"): 2.0}
+
+
+FOLD: Final = """
+import sys
+from pathlib import Path
+from service.series import SeriesFile
+file = SeriesFile(Path(sys.argv[1]))
+cell = file.cell("seen", "seen_total", {"color": "red", "age": "1"}, "Things seen.")
+cell.add(2.0)
+try:
+    file.fold(lambda name, labels: {**labels, "age": "any"})
+except OSError as error:
+    print(error.strerror)
+cell.add(1.0)
+"""
+
+
+def test_on_a_full_disk_the_numbers_stay_as_they_were(small_disk: Path) -> None:
+    path = small_disk / "counter_0.db"  # beside which there is no room for another
+    done = subprocess.run([sys.executable, "-c", FOLD, path], cwd=ROOT, check=True, capture_output=True)
+
+    assert (done.stdout, done.stderr) == (b"No space left on device\n", b"")
+    assert read(path) == {("red", "1"): 3.0}
+    assert [found.name for found in small_disk.iterdir()] == [path.name]
