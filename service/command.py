@@ -48,6 +48,16 @@ class Commands(click.Group):
             code = PIPE_CLOSED if isinstance(broken, BrokenPipeError) else FAILED
         sys.exit(code)
 
+    def make_context(self, *args: Any, **extra: Any) -> click.Context:  # noqa: ANN401
+        """Parse the command line, which may print help."""
+        with _hidden_from_click():
+            return super().make_context(*args, **extra)
+
+    def invoke(self, ctx: click.Context) -> object:
+        """Run the command."""
+        with _hidden_from_click():
+            return super().invoke(ctx)
+
     def _code(self, received: list[int], *args: Any, **extra: Any) -> int:  # noqa: ANN401
         try:
             check_platform()
@@ -62,8 +72,20 @@ class Commands(click.Group):
                 error.show()
             return error.exit_code if not _stays(error) else CHANGED
         except BaseException as error:  # noqa: BLE001 -- the last one to be asked
-            return _end(error, received)
+            return _end((error.__cause__ if isinstance(error, _PipeClosedError) else None) or error, received)
         return found if isinstance(found, int) else 0
+
+
+class _PipeClosedError(Exception):
+    """A BrokenPipeError, its cause, which click would end with exit code 1 whatever has changed."""
+
+
+@contextmanager
+def _hidden_from_click() -> Iterator[None]:
+    try:
+        yield
+    except BrokenPipeError as error:
+        raise _PipeClosedError from error
 
 
 @contextmanager
@@ -107,6 +129,8 @@ def _is_main_thread() -> bool:
 def _end(error: BaseException, received: list[int]) -> int:
     """Say in one sentence why the command has ended, and what has changed; returns the exit code."""
     broken = _mute_broken_streams()
+    if isinstance(error, OSError) and error.filename is None:  # not of a file, so of a stream
+        broken = error
     stays = _stays(error)
     if isinstance(broken, BrokenPipeError) and not stays and not received:
         return PIPE_CLOSED
