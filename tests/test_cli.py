@@ -16,6 +16,7 @@ from click.testing import CliRunner, Result
 
 from cli import NOT_BETTER, UNCONFIRMED, main
 from pricing.store import Artifact, Store
+from service.command import CHANGED
 from service.keys import KeyRing, KeyStore
 from tests.gunicorn_process import ROOT
 from train import market
@@ -514,9 +515,10 @@ class TestRetrain:
             )  # so it has the champion, and will train for a second
             two.deploy("v1.1.0")
             told, error = retraining.communicate()
-        assert retraining.returncode == 1, told
+        assert retraining.returncode == CHANGED, told
         assert error == (
-            "Error: v1.2.0 was judged against v1.0.0, but v1.1.0 is the champion now; v1.2.0 is not deployed\n"
+            "Error: v1.2.0 was judged against v1.0.0, but v1.1.0 is the champion now; v1.2.0 is not deployed; "
+            "v1.2.0 is published\n"
         )
         assert two.deployment().champion == "v1.1.0"
 
@@ -540,15 +542,18 @@ def test_old_versions_are_removed_beyond_what_is_kept(store: Store, published: A
         manifest = published.manifest.model_copy(update={"version": f"v1.{minor}.0"})
         store.publish(published._replace(manifest=manifest))
     sales = TestRetrain().sales(tmp_path, 1_500)
+    journal = tmp_path / "journal"
+    (journal / ".versions").mkdir(parents=True)  # it is kept, and names no version
+    train = ("--journal", journal, "train", "--data", sales, "--family", "gradient-boosting")
 
-    result = invoke(store.root, "train", "--data", sales, "--family", "gradient-boosting", "--keep", "3")
+    result = invoke(store.root, *train, "--keep", "3")
 
     assert result.exit_code == 0
     assert result.stdout.endswith("removed v1.1.0: 3 versions are kept\n")
     assert store.versions() == ["v1.0.0", "v1.2.0", "v1.3.0", "v1.4.0"]  # v1.0.0 is deployed
 
     older = ("--version", "v0.1.0", "--keep", "1")
-    result = invoke(store.root, "train", "--data", sales, "--family", "gradient-boosting", *older)
+    result = invoke(store.root, *train, *older)
     assert store.versions() == ["v0.1.0", "v1.0.0", "v1.4.0"]  # what was just published is spared
 
 
