@@ -9,7 +9,7 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -182,7 +182,7 @@ def named_versions(root: Path) -> set[str]:
 class Journal:
     """The half that writes: one object for each process that has a slot, and one segment at a time."""
 
-    def __init__(  # noqa: PLR0913, PLR0917 -- settings, and two clocks for tests
+    def __init__(  # noqa: PLR0913, PLR0917 -- settings, two clocks for tests, and who counts
         self,
         root: Path,
         instance: str,
@@ -191,7 +191,9 @@ class Journal:
         keep_days: int,
         wall: Clock = time.time,
         monotonic: Clock = boot_time,
+        lost: Callable[[int], object] = lambda _records: None,
     ) -> None:
+        """`lost` is told of records that `append` has taken for recorded, if their segment turns out to be gone."""
         self.root = root
         self._folder = JournalFolder(root, instance, slot)
         self._ends: dict[Source, bytes] = {}
@@ -199,6 +201,7 @@ class Journal:
         self._keep_seconds = keep_days * DAY_SECONDS
         self._wall = wall
         self._monotonic = monotonic
+        self._lost = lost
         self._watch = ClockWatch(wall, monotonic)
         self._has_jumped = False
         self._lock = threading.Lock()
@@ -244,7 +247,7 @@ class Journal:
         with self._lock:
             try:
                 segment = self._ready(context.source.model_version)
-                segment.write(self._lines(context, entries))
+                segment.write(self._lines(context, entries), len(entries))
             except OSError as error:
                 self._drop(len(entries), error)
                 return False
@@ -328,9 +331,13 @@ class Journal:
     def _open_again(self, now: float) -> OpenSegment:
         """Go on in the folder that is there now. Raises OSError."""
         if self._segment is not None:
-            logger.error("a segment of the journal in %s was removed while it was written", self.root)
+            lost = self._segment.unseen
+            logger.error(
+                "a segment of the journal in %s was removed while it was written; %d records are lost", self.root, lost
+            )
             self._left.append(self._segment)  # an open file would keep its volume from being unmounted
             self._segment = None
+            self._lost(lost)
         self._segment = self._open(now)
         return self._segment
 

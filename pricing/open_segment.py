@@ -1,11 +1,9 @@
 """The segment that a journal writes to.
 
-A record counts as recorded only if its segment is where a reader looks for it, so every write looks first:
-
-1. A name leads to the segment. Its moment makes the name unique, so a folder that is removed, renamed, unmounted or
-   covered by a mount is found at once. This takes 0.9 µs.
-2. At most a millisecond ago the name led to the same file of the same size: neither replaced nor truncated. Under load
-   this costs nothing. A segment that is truncated in between is appended to at its new end, so nothing is torn.
+A record counts as recorded only if its segment is where a reader looks for it. A look takes 3 µs of a prediction that
+takes 35, so there is one a millisecond, and not one a record: if the name leads to another file, or to none, because
+the folder was removed, renamed, unmounted or covered by a mount, the records since the last look are lost. Their number
+is known, so they are counted as dropped. A segment that is truncated is appended to at its new end, so nothing is torn.
 """
 
 import os
@@ -29,11 +27,12 @@ class OpenSegment:
         self._identity = status.st_dev, status.st_ino
         self._is_torn = False
         self._looked = 0.0
+        self.unseen = 0  # records since the last look
 
     def is_in_place(self, now: float) -> bool:
         """Whether a reader finds what is written next. Cuts off what others have done to the end. Raises OSError."""
         if self._looked <= now < self._looked + LOOK_SECONDS:
-            return os.access(self._path, os.F_OK)
+            return True
         try:
             status = os.stat(self._path)  # noqa: PTH116 -- a Path takes longer
         except OSError:
@@ -42,10 +41,10 @@ class OpenSegment:
             return False
         if status.st_size != self.end and not self._is_torn:
             self.end, _ = mend(self.handle)
-        self._looked = now
+        self._looked, self.unseen = now, 0
         return True
 
-    def write(self, data: bytes) -> None:
+    def write(self, data: bytes, records: int) -> None:
         """Append all of it or, if that fails, nothing. Raises OSError."""
         if self._is_torn:
             os.ftruncate(self.handle, self.end)
@@ -55,6 +54,7 @@ class OpenSegment:
             written += os.write(self.handle, data[written:])
         self._is_torn = False
         self.end += written
+        self.unseen += records
 
     def cut(self) -> None:
         """Remove what a failed write has left. Raises OSError."""

@@ -47,7 +47,7 @@ class Resources:
         watcher = Watcher(models, slot, keys, Retirement(run, models, metrics, keys))
         watcher.start()
         atexit.register(watcher.stop)
-        books = Books(_journal(settings, slot), metrics)
+        books = Books(_journal(settings, slot, metrics), metrics)
         return cls(models, metrics, Exposition(run, store, models), books, RequestLog(), keys)
 
 
@@ -72,11 +72,16 @@ def _keys(settings: Settings) -> Keys | None:
     return Keys(KeyStore(settings.artifacts)) if settings.require_keys else None
 
 
-def _journal(settings: Settings, slot: Slot | None) -> Recorder:
+def _journal(settings: Settings, slot: Slot | None, metrics: Metrics) -> Recorder:
     if slot is None:
         return NotRecorded()
     journal = Journal(
-        settings.journal, settings.instance, slot.number, settings.journal_segment_bytes, settings.journal_keep_days
+        settings.journal,
+        settings.instance,
+        slot.number,
+        settings.journal_segment_bytes,
+        settings.journal_keep_days,
+        lost=lambda records: metrics.journaled(records, kept=False),
     )
     journal.start()
     atexit.register(journal.stop)

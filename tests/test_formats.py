@@ -263,7 +263,9 @@ def test_the_verdict_of_the_next_release_is_read_and_one_that_needs_it_is_told(
 
     (found,) = verdicts(store)
     again = found.model_copy(update={"format": 1, "readable_from": None})
-    assert again.model_dump_json() == ours.model_dump_json()  # as text, since what is not known is NaN, unequal to itself
+    assert (
+        again.model_dump_json() == ours.model_dump_json()
+    )  # as text, since what is not known is NaN, unequal to itself
 
     change(tmp_path / "v1.0.0" / VERDICT_FILE, broken)
     with pytest.raises(TrainingError) as refused:

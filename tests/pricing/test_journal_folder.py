@@ -4,6 +4,7 @@ import logging
 import os
 import shutil
 import subprocess
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -12,8 +13,7 @@ import pytest
 from pricing.journal import Journal, named_versions, read
 from pricing.open_segment import LOOK_SECONDS
 from pricing.segments import segments
-from tests.pricing.test_journal import CONTEXT, entry, journal_of, let_go, names, write
-from tests.waiting import wait_until
+from tests.pricing.test_journal import CONTEXT, LARGE, entry, journal_of, let_go, names, write
 
 
 @pytest.fixture
@@ -21,10 +21,32 @@ def root(tmp_path: Path) -> Path:
     return tmp_path / "volume" / "journal"
 
 
+class Ticking:
+    """A clock that goes on by more than the time between two looks whenever it is read."""
+
+    def __init__(self) -> None:
+        self.now = time.time()
+
+    def __call__(self) -> float:
+        self.now += 2 * LOOK_SECONDS
+        return self.now
+
+
 @pytest.fixture
-def journal(root: Path) -> Journal:
+def lost() -> list[int]:
+    """Records that were lost, as the journal says."""
+    return []
+
+
+@pytest.fixture
+def clock() -> Ticking:
+    return Ticking()
+
+
+@pytest.fixture
+def journal(root: Path, clock: Ticking, lost: list[int]) -> Journal:
     """One that has recorded a."""
-    journal = journal_of(root)
+    journal = Journal(root, "host-1", 0, LARGE, keep_days=1, wall=clock, lost=lost.append)
     assert journal.append(CONTEXT, [entry("a")])
     return journal
 
@@ -79,13 +101,26 @@ def test_what_counts_as_recorded_is_where_a_reader_looks(
     journal: Journal, root: Path, change: Callable[[Path], None]
 ) -> None:
     change(root)
-    looked = journal._segment._looked  # type: ignore[union-attr]
-    wait_until(lambda: journal._wall() > looked + LOOK_SECONDS)
 
     kept = [name for name in "bcd" if journal.append(CONTEXT, [entry(name)])]
 
     found = [name for name, _ in names(root)] if root.is_dir() else []
     assert [name for name in found if name != "a"] == kept
+
+
+@pytest.mark.parametrize("change", [shutil.rmtree, rename_away, rename_the_folder_above, remove_segments])
+def test_records_between_two_looks_are_known_to_be_lost(
+    root: Path, clock: Ticking, journal: Journal, lost: list[int], change: Callable[[Path], None]
+) -> None:
+    assert journal.append(CONTEXT, [entry("b")])
+    change(root)
+    journal._wall = lambda: clock.now  # the millisecond of the last look is not over
+    assert journal.append(CONTEXT, [entry("c"), entry("d")])
+    journal._wall = clock
+
+    journal.append(CONTEXT, [entry("e")])
+
+    assert lost == [3]  # b too: there was no look after it
 
 
 @pytest.mark.parametrize("change", CHANGES)
@@ -195,9 +230,11 @@ def test_a_segment_that_is_truncated_goes_on_behind_its_last_whole_record(
     assert names(root) == ([("a", 1)] if size < 0 else []) + [("c", 3)]
 
 
-def test_a_segment_that_is_truncated_right_after_a_look_holds_whole_lines(journal: Journal, root: Path) -> None:
+def test_a_segment_that_is_truncated_right_after_a_look_holds_whole_lines(
+    journal: Journal, root: Path, clock: Ticking
+) -> None:
     (segment,) = segments(root)
-    journal._segment._looked = journal._wall()  # type: ignore[union-attr]
+    journal._segment._looked = clock.now + 2 * LOOK_SECONDS  # type: ignore[union-attr]  # when it is read next
     os.truncate(segment.path, 0)
 
     assert journal.append(CONTEXT, [entry("b")])

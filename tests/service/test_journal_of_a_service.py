@@ -1,6 +1,7 @@
 """What two services, and a service whose folder goes away, leave in a journal."""
 
 import json
+import re
 import shutil
 from pathlib import Path
 from typing import Final
@@ -54,11 +55,14 @@ def test_a_folder_that_is_removed_under_a_service_costs_no_answer_and_what_count
         assert counted(server) == (2, 0)
         shutil.rmtree(above)
         ask(server, 3)
-        assert counted(server) == (2, 3)
+        # If the second of the two came within the millisecond after a look, it is said to be lost with the folder.
+        (lost,) = map(int, re.findall(r"while it was written; (\d+) records are lost", server.log))
+        assert lost <= 1
+        assert counted(server) == (2, 3 + lost)
         assert not above.exists()
         (above / "journal").mkdir(parents=True)
         answered = ask(server, 4)
-        assert counted(server) == (6, 3)
+        assert counted(server) == (6, 3 + lost)
         log = server.log
 
     assert {record.prediction_id: record.sequence for record in read(above / "journal")}.keys() == answered
