@@ -236,20 +236,19 @@ class Connection(ASGIProtocol):  # type: ignore[misc]  # gunicorn carries no typ
         begun, request = time.monotonic(), self._current_request
         environ = environ_of(request, bytes(self._body), self._environ_shared())
         self._body.clear()
-        self._answer(self._hooked(application), environ, is_last=request.should_close(), begun=begun)
+        self._answer(self._hooked(application), environ, request.should_close(), begun)
 
     def _answer(
         self,
         application: WSGIApplication,
         environ: WSGIEnvironment,
-        *,
-        is_last: bool = False,
+        is_last: bool = False,  # noqa: FBT001, FBT002 -- each request comes by here, and keywords cost time
         begun: float | None = None,
     ) -> None:
         """Answer; `begun` is of a request that gunicorn's parser has found, in monotonic seconds."""
         answer = self.worker.adapter.begin(application, environ)
         if not isinstance(answer, Unfinished):
-            self._send(answer, environ, is_last=is_last, begun=begun)
+            self._send(answer, environ, is_last, begun)
             return
         self._enter(Phase.ANSWER, math.inf)
         if self._hold():
@@ -257,7 +256,7 @@ class Connection(ASGIProtocol):  # type: ignore[misc]  # gunicorn carries no typ
             self._steps = _Steps(answer, environ, is_last, begun)
             self.worker.turns.join(self._step)
         else:  # nothing may be kept: whole, as it has come
-            self._send(answer.rest(), environ, is_last=is_last, begun=begun)
+            self._send(answer.rest(), environ, is_last, begun)
 
     def _step(self) -> bool:
         """Go on with the answer; returns whether it is finished."""
@@ -267,10 +266,10 @@ class Connection(ASGIProtocol):  # type: ignore[misc]  # gunicorn carries no typ
         answer = unfinished.step()
         if answer is not None:
             self._steps = None
-            self._send(answer, environ, is_last=is_last, begun=begun)
+            self._send(answer, environ, is_last, begun)
         return answer is not None
 
-    def _send(self, answer: Answer, environ: WSGIEnvironment, *, is_last: bool, begun: float | None) -> None:
+    def _send(self, answer: Answer, environ: WSGIEnvironment, is_last: bool, begun: float | None) -> None:  # noqa: FBT001 -- the same
         worker = self.worker
         worker.answered()
         self._is_last = is_last or not (worker.alive and self._keepalive)

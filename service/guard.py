@@ -86,16 +86,16 @@ class Guard:
     def __call__(self, environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
         """Pass the request on, or say why not."""
         asked = trace.of(environ)
-        if environ["REQUEST_METHOD"] == "OPTIONS" and environ["PATH_INFO"] in SERVER:
+        access = ACCESS.get(asked.route)
+        if access is None and environ["REQUEST_METHOD"] == "OPTIONS" and environ["PATH_INFO"] in SERVER:
             return IT_ANSWERS.send(start_response)
         try:
-            self._admit(environ, asked)
+            self._admit(access, environ, asked)
         except RequestError as error:
             return refusal(error, asked.request_id).send(start_response)
         return self._application(environ, start_response)
 
-    def _admit(self, environ: "WSGIEnvironment", asked: Trace) -> None:
-        access = ACCESS.get(asked.route)
+    def _admit(self, access: Access | None, environ: "WSGIEnvironment", asked: Trace) -> None:
         try:
             if access is None:
                 raise NothingHereError

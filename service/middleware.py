@@ -24,8 +24,7 @@ class PredictionMiddleware:
         if environ["REQUEST_METHOD"] != "POST" or path not in self._answerer.paths:
             return self._app(environ, start_response)
         request = request_of(environ, path, self._answerer.body_bytes[path])
-        may_be_long = len(request.body) > SHORT_BYTES or request.content_encoding
-        if may_be_long and path == BATCH and TAKES_STEPS in environ:
+        if path == BATCH and TAKES_STEPS in environ and (len(request.body) > SHORT_BYTES or request.content_encoding):
             return _in_steps(self._answerer, request, start_response)
         return self._answerer.answer(request).send(start_response)
 
