@@ -1,7 +1,7 @@
 """The segment that a journal writes to.
 
 A record counts as recorded only if its segment is where a reader looks for it. A look takes 3 µs of a prediction that
-takes 35, so there is one a millisecond, and not one a record: if the name leads to another file, or to none, because
+takes 35, so there are a hundred a second, and not one a record: if the name leads to another file, or to none, because
 the folder was removed, renamed, unmounted or covered by a mount, the records since the last look are lost. Their number
 is known, so they are counted as dropped. A segment that is truncated is appended to at its new end, so nothing is torn.
 """
@@ -12,7 +12,7 @@ from typing import Final
 
 from pricing.segments import mend
 
-LOOK_SECONDS: Final = 0.001
+LOOK_SECONDS: Final = 0.01
 
 
 class OpenSegment:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Annotated, Any, Final, Literal, NoReturn, NotRequired, cast
 from uuid import UUID
 
+from annotated_types import MaxLen
 from pydantic import (
     AwareDatetime,
     BaseModel,
@@ -128,6 +129,11 @@ PlainOneHouse: Final[Any] = _plain("House", House.model_config, _FIELDS | _ASKED
 """OneHouse by the same rules; what is not sent has no key."""
 PlainHouseOfBatch: Final[Any] = _plain("House", House.model_config, _FIELDS | _MISPLACED)
 """HouseOfBatch by the same rules, with nothing but the fields of a house."""
+
+
+def max_rows_of(batch: type[Houses]) -> int:
+    """How many houses a batch may have."""
+    return next(rule.max_length for rule in batch.model_fields["houses"].metadata if isinstance(rule, MaxLen))
 
 
 def rows_of(batch: type[Houses], row: Any) -> TypeAdapter[dict[str, Any]]:  # noqa: ANN401 -- any type

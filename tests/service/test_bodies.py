@@ -12,7 +12,7 @@ from pydantic import TypeAdapter, ValidationError
 from service.bodies import BYTES_A_BRACKET, ROWS_A_STEP, HouseParser, HousesParser, whole
 from service.contract import PlainHouseOfBatch, PlainOneHouse, batch_of, rows_of
 from service.errors import MOST_PROBLEMS, InvalidRequestError
-from tests.bodies import CASES, FIELDS, GOOD, MARKER, MOST_BATCH_BYTES, MOST_BYTES, TEXTS, Case, batch, without
+from tests.bodies import CASES, FIELDS, GOOD, MOST_BATCH_BYTES, MOST_BYTES, TEXTS, Case, batch
 
 PLAIN: Final[TypeAdapter[Any]] = TypeAdapter(PlainOneHouse)
 PLAIN_BATCH: Final[TypeAdapter[Any]] = rows_of(batch_of(10_000), PlainHouseOfBatch)
@@ -126,7 +126,20 @@ def test_brackets_are_counted_before_a_body_is_read(bracket: bytes) -> None:
     ]
 
 
-def test_a_batch_is_read_in_steps() -> None:
-    body = batch(*[without(MARKER)] * 2_000)
+def test_a_batch_that_is_not_regular_is_read_in_steps() -> None:
+    named = GOOD.replace(b"{", b"{" + b"".join(b'"name %d": 1, ' % number for number in range(12)), 1)
 
-    assert list(MANY.parse(body)) == [b""] * (2_000 // ROWS_A_STEP)
+    assert list(MANY.parse(batch(*[named] * 2_000))) == [b""] * (2_000 // ROWS_A_STEP)
+    assert list(MANY.parse(batch(*[GOOD] * 2_000))) == [b""]
+
+
+@pytest.mark.parametrize(
+    ("body", "expected"),
+    [
+        (batch(*[GOOD] * 10_000), True),
+        (batch(*[GOOD] * 10_001), False),
+        (batch(b"{" + b", ".join(b'"%d": 1' % number for number in range(16 * 2)) + b"}"), False),
+    ],
+)
+def test_a_body_with_more_objects_or_names_than_a_batch_is_not_read_in_one_go(body: bytes, *, expected: bool) -> None:
+    assert MANY._is_regular(body) == expected

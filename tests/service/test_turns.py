@@ -38,7 +38,7 @@ class Work:
 
 def test_a_turn_has_one_step_and_the_first_to_come_is_done_first() -> None:
     loop, seen = Loop(), list[str]()
-    turns = Turns(loop.call_soon)
+    turns = Turns(loop.call_soon, turn_seconds=0)
     for name in "ab":
         turns.join(Work(name, 3, seen).step)
 
@@ -49,10 +49,24 @@ def test_a_turn_has_one_step_and_the_first_to_come_is_done_first() -> None:
     assert loop.turn() == 0
 
 
+def test_no_step_begins_when_the_time_of_a_turn_is_over() -> None:
+    loop, seen, clock = Loop(), list[str](), iter(range(100))
+    turns = Turns(loop.call_soon, turn_seconds=3, clock=lambda: next(clock))  # a step takes a second
+    for name in "ab":
+        turns.join(Work(name, 4, seen).step)
+
+    assert [(loop.turn(), "".join(seen)) for _ in range(4)] == [
+        (1, "aaa"),
+        (1, "aaaabb"),
+        (1, "aaaabbbb"),
+        (0, "aaaabbbb"),
+    ]
+
+
 @pytest.mark.parametrize(("leaves", "left"), [(0, "abb"), (1, "aa"), (2, "aabb")])
 def test_who_leaves_has_no_further_step_and_the_others_go_on(leaves: int, left: str) -> None:
     loop, seen = Loop(), list[str]()
-    turns = Turns(loop.call_soon)
+    turns = Turns(loop.call_soon, turn_seconds=0)
     work = [Work(name, 2, seen) for name in "abc"]
     for one in work[:2]:
         turns.join(one.step)
@@ -66,7 +80,7 @@ def test_who_leaves_has_no_further_step_and_the_others_go_on(leaves: int, left: 
 
 def test_who_comes_when_all_have_left_takes_single_turns_too() -> None:
     loop, seen = Loop(), list[str]()
-    turns = Turns(loop.call_soon)
+    turns = Turns(loop.call_soon, turn_seconds=0)
     first, second = Work("a", 2, seen), Work("b", 2, seen)
     turns.join(first.step)
     turns.leave(first.step)
@@ -78,7 +92,7 @@ def test_who_comes_when_all_have_left_takes_single_turns_too() -> None:
 
 def test_a_step_that_raises_is_the_last_of_its_answer_and_of_no_other() -> None:
     loop, seen = Loop(), list[str]()
-    turns = Turns(loop.call_soon)
+    turns = Turns(loop.call_soon, turn_seconds=0)
 
     def fails() -> bool:
         message = "on purpose"
