@@ -114,7 +114,7 @@ def test_records_between_two_looks_are_known_to_be_lost(
 ) -> None:
     assert journal.append(CONTEXT, [entry("b")])
     change(root)
-    journal._wall = lambda: clock.now  # the millisecond of the last look is not over
+    journal._wall = lambda: clock.now  # it is too early for another look
     assert journal.append(CONTEXT, [entry("c"), entry("d")])
     journal._wall = clock
 
@@ -223,7 +223,7 @@ def test_a_segment_that_is_truncated_goes_on_behind_its_last_whole_record(
     (segment,) = segments(root)
     journal.append(CONTEXT, [entry("b")])
     os.truncate(segment.path, size if size >= 0 else segment.path.stat().st_size + size)
-    journal._segment._looked = 0.0  # type: ignore[union-attr]  # a millisecond has passed
+    journal._segment._looked = 0.0  # type: ignore[union-attr]  # it is time for a look
 
     assert journal.append(CONTEXT, [entry("c")])
 
