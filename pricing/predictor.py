@@ -25,6 +25,7 @@ os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 import onnxruntime  # only after the line above
 
+FLOAT32: Final = np.dtype(np.float32)
 ONE_HOUSE: Final = (1, len(FEATURES))
 TRIED_LEVELS: Final = (LOWEST_LEVEL, 0.9, HIGHEST_LEVEL)
 WIDEST: Final = 1e6  # times the price: an interval of a dollar to a trillion says nothing, and exp is far from its end
@@ -68,7 +69,7 @@ class OnnxGraph:
     def run(self, houses: Matrix) -> tuple[Column, Column]:
         """Return log price (log dollars) and spread for float32 of shape (n, 5), each float64 of shape (n,)."""
         try:
-            if houses.shape == ONE_HOUSE and houses.dtype == np.float32:  # else it would be made to fit, in silence
+            if houses.shape == ONE_HOUSE and houses.dtype is FLOAT32:  # else it would be made to fit, in silence
                 return self._one.run(houses)
             log_price, spread = self._session.run(OUTPUTS, {INPUT: houses})
         except Exception as error:
@@ -118,6 +119,9 @@ class Predictor:
         """
         held, quantile = self._calibration.at(level)
         log_price, spread = self._run(houses)
+        if len(houses) == 1:  # the same numbers, without what only pays for many: 1 µs less
+            one, times = exp(log_price.item()), exp(quantile * spread.item())
+            return Prediction([one], [one / times], [one * times], held)
         price = list(map(exp, log_price.tolist()))
         ratio = list(map(exp, (quantile * spread).tolist()))
         return Prediction(price, list(map(truediv, price, ratio)), list(map(mul, price, ratio)), held)

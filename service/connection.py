@@ -117,8 +117,9 @@ class Connection(ASGIProtocol):  # type: ignore[misc]  # gunicorn carries no typ
         if phase is Phase.IDLE or phase is Phase.LINGER:
             self.worker.in_hand.discard(self)
         # earlier by a tick, since it may take so long until it is noticed: a client is closed within its seconds
-        soon = max(seconds - TICK_SECONDS, seconds / 2)
-        self.deadline = min(self.worker.loop.time() + soon, self.worker.stop_by)
+        soon = seconds - TICK_SECONDS if seconds > 2 * TICK_SECONDS else seconds / 2
+        deadline, stop_by = self.worker.loop.time() + soon, self.worker.stop_by
+        self.deadline = deadline if deadline < stop_by else stop_by
 
     def connection_made(self, transport: asyncio.Transport) -> None:
         """Start the clock, with the accept and not with the first byte."""
