@@ -139,7 +139,8 @@ def test_a_batch_that_is_not_regular_is_read_in_steps() -> None:
         (batch(*[GOOD] * 10_000), True),
         (batch(*[GOOD] * 10_001), False),
         (batch(b"{" + b", ".join(b'"%d": 1' % number for number in range(16 * 2)) + b"}"), False),
+        (batch(GOOD[:-1] + b', "more": [' + b", ".join([b"0"] * 16 * 2) + b"]}"), False),
     ],
 )
-def test_a_body_with_more_objects_or_names_than_a_batch_is_not_read_in_one_go(body: bytes, *, expected: bool) -> None:
+def test_a_body_with_more_objects_names_or_values_than_a_batch_is_not_read_in_one_go(body: bytes, *, expected: bool) -> None:
     assert MANY._is_regular(body) == expected
