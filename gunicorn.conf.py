@@ -10,11 +10,10 @@ from typing import Any
 
 from gunicorn.glogging import Logger
 
-from service.client import UNIX, Proxy
-from service.logs import UnwaitingText, configuration
-from service.settings import check_platform, read_hosting, read_settings
-from service.sink import stderr
-from service.slots import RunFolder
+from service.deployment.worker_slots import RunFolder
+from service.observability.logs import UnwaitingText, configuration
+from service.observability.sink import stderr
+from service.settings import OUR_WORKER, UNIX, Proxy, check_platform, read_hosting, read_settings
 
 
 def usable_cpus(cgroup: Path = Path("/sys/fs/cgroup")) -> int:
@@ -64,10 +63,10 @@ bind = addresses(hosting.port)
 # `appraiser serve` checks this variable before gunicorn reads it, which ends in a traceback where it is not a number.
 workers = hosting.web_concurrency or usable_cpus()
 
-# Reads whole requests on an event loop, so that slow clients hold sockets and not workers; see service/worker.py.
+# Reads whole requests on an event loop, so that slow clients hold sockets and not workers.
 # Against it, with the same application (benchmarks/RESULTS.md and slow_clients.py): uvicorn-worker answers 0.58 of its
 # requests a second, at a p99 of 3.9 ms instead of 1.8; gthread 0.38 at 8.3 ms, and 192 slow clients stop it for good.
-worker_class = settings.worker
+worker_class = OUR_WORKER if settings.worker == "own" else settings.worker
 threads = 4 if settings.worker == "gthread" else 1
 
 # Importing onnxruntime starts a thread, and a session inherited across fork hung or crashed when it was destroyed.

@@ -13,21 +13,21 @@ from pathlib import Path
 import numpy as np
 import orjson
 
+from pricing.artifacts.store import Store
 from pricing.ids import Ids
-from pricing.store import Store
-from service.answer import Answerer, Request
-from service.books import Books, NotRecorded
-from service.cache import Cache
 from service.contract import EXAMPLE_HOUSE, batch_of
-from service.exposition import Exposition
-from service.metrics import Metrics
-from service.models import Models
+from service.deployment.loaded_models import Models
+from service.deployment.worker_slots import RunFolder
+from service.observability.exposition import Exposition
+from service.observability.metrics import Metrics
+from service.predictions.cache import Cache
+from service.predictions.handler import Answerer, Request
+from service.predictions.recorder import Books, NotRecorded
 from service.resources import Resources
-from service.slots import RunFolder
 from service.trace import Trace
-from train import data
-from train.names import FAMILY_NAMES
-from train.training import Plan, train
+from train.models.family_names import FAMILY_NAMES
+from train.models.training import Plan, train
+from train.sales import rows as data
 
 HOUSES = 2_000
 ROUNDS = 25
@@ -57,7 +57,12 @@ def report(family: str, models: Models, requests: list[Request]) -> None:
     exposition = Exposition(RunFolder(Path("none")), Store(Path("none")), models)
     metrics = Metrics()
     resources = Resources(models, metrics, exposition, Books(NotRecorded(), metrics))
-    answerers = {name: Answerer(resources, Cache(size), batch_of(1), BODY_BYTES, Ids()) for name, size in sizes.items()}
+    answerers = {
+        name: Answerer(
+            resources.models, resources.metrics, resources.books, Cache(size), batch_of(1), BODY_BYTES, Ids()
+        )
+        for name, size in sizes.items()
+    }
     for answerer in answerers.values():
         microseconds(answerer, requests)  # warm, and the cache that shall hit is full
     times = {name: np.empty(ROUNDS) for name in answerers}

@@ -14,8 +14,8 @@ from pathlib import Path
 from benchmarks.torn_tail import filled
 from pricing.errors import UnknownPredictionError
 from pricing.ids import Ids
-from pricing.journal import find, read
-from pricing.segments import path_of, retire, segments
+from pricing.journal.journal import find, read
+from pricing.journal.segments import path_of, retire, segments
 
 SEGMENTS = 400
 DAY = 86_400

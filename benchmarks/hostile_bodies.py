@@ -20,9 +20,9 @@ from typing import TYPE_CHECKING, Final
 
 from benchmarks.compare import ROOT, run, up
 from benchmarks.mixed_batches import at, serving
-from service.bodies import HouseParser, HousesParser
 from service.contract import batch_of
 from service.errors import InvalidRequestError
+from service.predictions.bodies import HouseParser, HousesParser
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Mapping

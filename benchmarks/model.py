@@ -12,10 +12,10 @@ from pathlib import Path
 import numpy as np
 
 from pricing.house import Matrix
-from pricing.predictor import Predictor, load
-from train import data
-from train.names import FAMILY_NAMES
-from train.training import Plan, train
+from pricing.inference.predictor import Predictor, load
+from train.models.family_names import FAMILY_NAMES
+from train.models.training import Plan, train
+from train.sales import rows as data
 
 LEVEL = 0.9
 BATCH = 1_000

@@ -16,23 +16,23 @@ import orjson
 from werkzeug.routing import Map, Rule
 
 from benchmarks.request import REQUESTS, ROUNDS, in_turn
+from pricing.artifacts.store import Store
 from pricing.ids import Ids
-from pricing.journal import Context, Entry, Journal
-from pricing.store import Store
-from service.answer import Answerer
-from service.books import Books, Recorder
-from service.cache import Cache
+from pricing.journal.journal import Context, Entry, Journal
 from service.contract import EXAMPLE_HOUSE, batch_of
-from service.exposition import Exposition
-from service.logs import RequestLog
-from service.metrics import Files, Metrics, Run
-from service.middleware import PredictionMiddleware
-from service.models import Models, ServedModel
-from service.observer import Observer, Routes
+from service.deployment.loaded_models import Models, ServedModel
+from service.deployment.worker_slots import RunFolder
+from service.observability.exposition import Exposition
+from service.observability.logs import RequestLog
+from service.observability.metrics import Files, Metrics, Run
+from service.observability.observer import Observer, Routes
+from service.predictions.cache import Cache
+from service.predictions.handler import Answerer
+from service.predictions.middleware import PredictionMiddleware
+from service.predictions.recorder import Books, Recorder
 from service.resources import Resources
-from service.slots import RunFolder
-from train import data
-from train.training import Plan, train
+from train.models.training import Plan, train
+from train.sales import rows as data
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIApplication
@@ -119,7 +119,7 @@ def report(  # noqa: PLR0913, PLR0917 -- the parts
 def application(resources: Resources, *, observed: bool = True) -> "WSGIApplication":
     """The path of a prediction, with what stands around it."""
     ids = Ids()
-    answerer = Answerer(resources, Cache(0), batch_of(1), BODY_BYTES, ids)
+    answerer = Answerer(resources.models, resources.metrics, resources.books, Cache(0), batch_of(1), BODY_BYTES, ids)
     predictions = PredictionMiddleware(not_reached, answerer)
     rules = Map([Rule(path) for path in answerer.paths])
     if not observed:

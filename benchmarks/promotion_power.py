@@ -12,12 +12,12 @@ from typing import Final, NamedTuple
 
 import numpy as np
 
+from pricing.artifacts.manifest import Calibration
 from pricing.house import Column, Matrix
-from pricing.manifest import Calibration
-from pricing.predictor import Predictor
-from train import data
-from train.judge import Contender, Evidence, Verdict, judge
-from train.training import Plan, train
+from pricing.inference.predictor import Predictor
+from train.models.training import Plan, train
+from train.promotion.judge import Contender, Evidence, Verdict, judge
+from train.sales import rows as data
 
 HOUSES: Final = (200, 500, 1_000, 2_000, 5_000)
 LOSSES: Final = (0.0, 0.05, 0.1, 0.2)

@@ -15,8 +15,8 @@ from ipaddress import IPv4Network
 from pathlib import Path
 from typing import Final
 
-from service.client import Clients
-from service.memory_window import FORGOTTEN_AT_ONCE, MOST_CLIENTS, MemoryWindow
+from service.access.client_address import Clients
+from service.access.memory_window import FORGOTTEN_AT_ONCE, MOST_CLIENTS, MemoryWindow
 
 SECONDS: Final = 60.0
 AMOUNT: Final = 100

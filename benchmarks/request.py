@@ -25,15 +25,15 @@ import numpy as np
 import orjson
 from flask import Flask
 
+from pricing.artifacts.store import Store
 from pricing.house import FEATURES, Matrix
-from pricing.store import Store
 from service.app import create_app
 from service.contract import DEFAULT_LEVEL, EXAMPLE_HOUSE
-from service.logs import RequestLog
+from service.observability.logs import RequestLog
 from service.resources import Resources
 from service.settings import Settings
-from train import data
-from train.training import Plan, train
+from train.models.training import Plan, train
+from train.sales import rows as data
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIApplication, WSGIEnvironment

@@ -12,14 +12,14 @@ from pathlib import Path
 
 import numpy as np
 
-from pricing.store import Store
+from pricing.artifacts.store import Store
 from service.contract import EXAMPLE_HOUSE
-from service.exposition import Exposition
-from service.metrics import Files, Metrics, Run
-from service.models import Models, ServedModel
-from service.slots import RunFolder
-from train import data
-from train.training import Plan, train
+from service.deployment.loaded_models import Models, ServedModel
+from service.deployment.worker_slots import RunFolder
+from service.observability.exposition import Exposition
+from service.observability.metrics import Files, Metrics, Run
+from train.models.training import Plan, train
+from train.sales import rows as data
 
 VERSIONS = (1, 30, 365, 1_000)
 WORKERS = 3

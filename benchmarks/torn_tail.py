@@ -10,8 +10,8 @@ import time
 from pathlib import Path
 
 from pricing.ids import Ids
-from pricing.journal import Context, Entry, Journal, Source
-from pricing.segments import retire, segments
+from pricing.journal.journal import Context, Entry, Journal, Source
+from pricing.journal.segments import retire, segments
 from service.contract import EXAMPLE_HOUSE
 
 SIZE = 64 * 1024 * 1024

@@ -11,12 +11,14 @@ from flask import Blueprint, Flask, Response, render_template, request
 from pydantic import BaseModel
 from werkzeug.exceptions import HTTPException
 
+from pricing.artifacts.manifest import Metrics
 from pricing.ids import Ids
-from pricing.manifest import Metrics
 from service import trace
-from service.answer import BATCH, SINGLE, Answerer, parse_query
-from service.cache import Cache
-from service.client import Clients
+from service.access.api_keys import Keys
+from service.access.client_address import Clients
+from service.access.cors import ANY, VARY, Cors
+from service.access.guard import UNLIMITED, Guard
+from service.api.openapi import document
 from service.contract import (
     CHAMPION,
     DEFAULT_LEVEL,
@@ -30,25 +32,23 @@ from service.contract import (
     Unready,
     batch_of,
 )
-from service.cors import ANY, VARY, Cors
+from service.deployment.loaded_models import Models, ServedModel, Serving
 from service.errors import NOTHING_HERE, KeysUnknownError, NotReadyError, refusal
-from service.exposition import Exposition
-from service.guard import UNLIMITED, Guard
-from service.keys import Keys
-from service.limits import Limits
-from service.metrics import Metrics as CountedMetrics
-from service.middleware import PredictionMiddleware, request_of
-from service.models import Models, ServedModel, Serving
-from service.observer import Observer, Routes
-from service.openapi import document
+from service.observability.exposition import Exposition
+from service.observability.metrics import Metrics as CountedMetrics
+from service.observability.observer import Observer, Routes
+from service.predictions.cache import Cache
+from service.predictions.handler import BATCH, SINGLE, Answerer, parse_query
+from service.predictions.middleware import PredictionMiddleware, request_of
 from service.reply import JSON_TYPE, Reply, json_reply
 from service.resources import Resources
 from service.settings import Settings, read_settings
+from worker.limits import Limits
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIApplication
 
-    from service.limiter import Limiter
+    from service.access.rate_limit import Limiter
 
 Around = Callable[["WSGIApplication"], "WSGIApplication"]
 
@@ -79,9 +79,11 @@ def create_app(
     batch = batch_of(settings.max_batch_rows)
     limits = limits_of(settings)
     body_bytes = {path: limits.body_bytes(path) for path in (SINGLE, BATCH)}
-    answerer = Answerer(resources, Cache(settings.cache_size), batch, body_bytes, ids, clock)
+    answerer = Answerer(
+        resources.models, resources.metrics, resources.books, Cache(settings.cache_size), batch, body_bytes, ids, clock
+    )
 
-    app = Application("service", static_folder=None)
+    app = Application("service", static_folder=None, template_folder="api/templates")
     # Both would be answered in HTML: OPTIONS with an empty page, two slashes in a row with a redirect.
     app.config["PROVIDE_AUTOMATIC_OPTIONS"] = False
     app.url_map.merge_slashes = False
@@ -137,7 +139,7 @@ def limiter_of(settings: Settings, metrics: CountedMetrics) -> "Limiter | None":
     """What limits clients, where the operator wants it."""
     if not settings.rate_limit:
         return None
-    from service.limiter import Limiter  # noqa: PLC0415 -- few workers need it
+    from service.access.rate_limit import Limiter  # noqa: PLC0415 -- few workers need it
 
     return Limiter.of(settings.rate_limit, settings.rate_limit_storage, settings.rate_limit_on_failure, metrics)
 
@@ -204,7 +206,7 @@ def metrics_view(exposition: Exposition) -> Blueprint:
 
 def documentation_views(openapi: dict[str, Any]) -> Blueprint:
     """The OpenAPI document, and Swagger UI from its package, so that the page needs no internet."""
-    views = Blueprint("documentation", __name__, static_folder="static", static_url_path="/docs/static")
+    views = Blueprint("documentation", __name__, static_folder="api/static", static_url_path="/docs/static")
     swagger = Blueprint("swagger", __name__, static_folder=_swagger_ui(), static_url_path="/docs/swagger")
     views.register_blueprint(swagger)
 

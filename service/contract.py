@@ -21,9 +21,8 @@ from pydantic import (
 from pydantic_core import PydanticCustomError, PydanticOmit
 from typing_extensions import TypedDict
 
-from pricing.deployment import Role
-from pricing.house import House
-from pricing.manifest import (
+from pricing.artifacts.deployment import Role
+from pricing.artifacts.manifest import (
     HIGHEST_LEVEL,
     LOWEST_LEVEL,
     VERSION_PATTERN,
@@ -35,6 +34,7 @@ from pricing.manifest import (
     Sha256,
     Version,
 )
+from pricing.house import House
 
 DEFAULT_LEVEL = 0.9
 CHAMPION: Final = "champion"

@@ -23,11 +23,11 @@ from typing import Any, Final
 from pydantic import ValidationError
 
 from service.reply import Headers, Reply, json_reply
+from worker.wsgi import FAILED
 
 MOST_PROBLEMS: Final = 20
 REALM: Final = 'Bearer realm="Appraiser"'
 NOTHING_HERE: Final = "There is nothing at this path; /docs lists what there is."
-FAILED: Final = "The service failed to answer; the failure has been logged."
 
 logger = logging.getLogger(__name__)
 

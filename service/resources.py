@@ -5,18 +5,18 @@ import logging
 from dataclasses import dataclass
 from typing import Self
 
-from pricing.journal import Journal
-from pricing.store import Store
-from service.books import Books, NotRecorded, Recorder
-from service.exposition import Exposition
-from service.keys import Keys, KeyStore
-from service.logs import RequestLog
-from service.metrics import Files, Metrics
-from service.models import Models
-from service.retirement import Retirement
+from pricing.artifacts.store import Store
+from pricing.journal.journal import Journal
+from service.access.api_keys import Keys, KeyStore
+from service.deployment.loaded_models import Models
+from service.deployment.watcher import Watcher
+from service.deployment.worker_slots import RunFolder, Slot
+from service.observability.exposition import Exposition
+from service.observability.logs import RequestLog
+from service.observability.metrics import Files, Metrics
+from service.observability.retirement import Retirement
+from service.predictions.recorder import Books, NotRecorded, Recorder
 from service.settings import Settings
-from service.slots import RunFolder, Slot
-from service.watcher import Watcher
 
 logger = logging.getLogger(__name__)
 
@@ -44,7 +44,7 @@ class Resources:
         metrics = _metrics(slot)
         models = Models(store, metrics)
         keys = _keys(settings)
-        watcher = Watcher(models, slot, keys, Retirement(run, models, metrics, keys))
+        watcher = Watcher(models, slot, keys, Retirement(run, models, metrics, keys).look)
         watcher.start()
         atexit.register(watcher.stop)
         books = Books(_journal(settings, slot, metrics), metrics)

@@ -3,6 +3,7 @@
 import re
 import socket
 import sys
+from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Annotated, Final, Literal, TypeVar
 
@@ -16,14 +17,22 @@ from pydantic import (
 )
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from service.client import IPV6_PREFIX, UNIX, Proxy
-from service.limits import DEFAULTS
+from worker.limits import DEFAULTS
 
 PASSWORD: Final = re.compile(r"//[^/@\s]*@")  # in an address; what is said at the start is kept in logs
 IN_MEMORY: Final = "memory://"
-OUR_WORKER: Final = "service.worker.AppraiserWorker"
+OUR_WORKER: Final = "worker.gunicorn_worker.AppraiserWorker"
+FORMER_NAME: Final = "service.worker.AppraiserWorker"  # of our worker, before it had a short one
+
+UNIX: Final = "unix"
+Proxy = IPv4Network | IPv6Network | Literal["unix"]
+"""Whose word is believed: a network's, or that of whoever may write to a UNIX socket of ours."""
+IPV6_PREFIX: Final = 64
 
 OnFailure = Literal["open", "closed"]
+Worker = Annotated[
+    Literal["own", "gthread", "sync"], BeforeValidator(lambda name: "own" if name == FORMER_NAME else name)
+]
 
 
 def host_name() -> str:
@@ -82,8 +91,8 @@ class Settings(BaseSettings):
         ge=0,
         description="Entries of the cache of single predictions in each worker, about 650 bytes each; 0 turns it off.",
     )
-    worker: Literal["service.worker.AppraiserWorker", "gthread", "sync"] = Field(
-        default=OUR_WORKER, description="Worker class of gunicorn. The stock ones have no deadline for slow clients."
+    worker: Worker = Field(
+        default="own", description="Worker class of gunicorn. The stock ones have no deadline for slow clients."
     )
     prediction_middleware: bool = Field(
         default=True, description="Answer predictions in front of Flask's dispatch, which costs a third of a request."

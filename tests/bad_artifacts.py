@@ -14,9 +14,17 @@ from typing import Final, NamedTuple
 import onnx
 from onnx import AttributeProto, ModelProto, TensorProto, helper
 
-from pricing.deployment import Deployment
-from pricing.manifest import Manifest
-from pricing.store import GRAPH_FILE, MANIFEST_FILE, MOST_BYTES, MOST_MANIFEST_BYTES, POINTER_FILE, Artifact, Store
+from pricing.artifacts.deployment import Deployment
+from pricing.artifacts.manifest import Manifest
+from pricing.artifacts.store import (
+    GRAPH_FILE,
+    MANIFEST_FILE,
+    MOST_BYTES,
+    MOST_MANIFEST_BYTES,
+    POINTER_FILE,
+    Artifact,
+    Store,
+)
 
 Change = Callable[[ModelProto], None]
 

@@ -1,13 +1,16 @@
-"""What several folders of tests share: one small real version, trained once a process, and a store that holds it."""
+"""What several folders of tests share: one small real version, trained once a process, a store, and a gunicorn."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
+import httpx
 import pytest
 from hypothesis import settings
 
-from pricing.store import Artifact, Store
-from train import data
-from train.training import Plan, train
+from pricing.artifacts.store import Artifact, Store
+from tests.gunicorn_process import ROOT, GunicornProcess, gunicorn
+from train.models.training import Plan, train
+from train.sales import rows as data
 
 ROWS = 1_500
 
@@ -31,3 +34,26 @@ def store(published: Artifact, tmp_path: Path) -> Store:
     store.publish(published)
     store.deploy(published.manifest.version)
     return store
+
+
+@pytest.fixture(scope="session")
+def artifacts(published: Artifact, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder in which v1.0.0 is deployed; tests that change something take `store` instead."""
+    store = Store(tmp_path_factory.mktemp("deployed") / "artifacts")
+    store.publish(published)
+    store.deploy(published.manifest.version)
+    return store.root
+
+
+@pytest.fixture(scope="session")
+def server(artifacts: Path) -> Iterator[GunicornProcess]:
+    """A real gunicorn as gunicorn.conf.py makes it, with two workers."""
+    with gunicorn(None, cwd=ROOT, workers=2, env={"APPRAISER_ARTIFACTS": str(artifacts)}) as process:
+        yield process
+
+
+@pytest.fixture(scope="session")
+def http(server: GunicornProcess) -> Iterator[httpx.Client]:
+    """A client of `server` that keeps its connections."""
+    with httpx.Client(base_url=server.url, timeout=30) as client:
+        yield client

@@ -16,7 +16,7 @@ from itertools import chain, combinations, product
 from pathlib import Path
 from typing import Any
 
-from pricing.disk import Disk
+from pricing.files.filesystem import Disk
 
 Operation = tuple[str, Path, Any]
 

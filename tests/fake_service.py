@@ -7,20 +7,20 @@ import math
 from pathlib import Path
 from typing import Final
 
-from pricing.deployment import Deployment
+from pricing.artifacts.deployment import Deployment
+from pricing.artifacts.manifest import Calibration, Manifest
+from pricing.artifacts.store import Store
 from pricing.ids import Ids
-from pricing.manifest import Calibration, Manifest
-from pricing.predictor import Predictor, Runs
-from pricing.store import Store
+from pricing.inference.predictor import Predictor, Runs
+from service.access.api_keys import Keys
 from service.app import Application, create_app
-from service.books import Books, Recorder
-from service.exposition import Exposition
-from service.keys import Keys
-from service.metrics import Metrics
-from service.models import Models, ServedModel, Serving
+from service.deployment.loaded_models import Models, ServedModel, Serving
+from service.deployment.worker_slots import RunFolder
+from service.observability.exposition import Exposition
+from service.observability.metrics import Metrics
+from service.predictions.recorder import Books, Recorder
 from service.resources import Resources
 from service.settings import Settings
-from service.slots import RunFolder
 from tests.fakes import SPREAD, KeptInMemory, ThousandDollarsASquareFoot
 
 NOW: Final = 1_704_110_400_000_000_000

@@ -6,7 +6,7 @@ import numpy as np
 
 from pricing.house import Column, Matrix
 from pricing.ids import Ids
-from pricing.journal import Context, Entry
+from pricing.journal.journal import Context, Entry
 
 DOLLARS_A_SQUARE_FOOT = 1_000.0
 SPREAD = math.log(2)  # where the quantile is 1, the bounds are half and twice the price
@@ -23,7 +23,7 @@ class SameIds(Ids):
 
 
 class KeptInMemory:
-    """A journal (`service.books.Recorder`) whose records can be looked at."""
+    """A journal (`service.predictions.recorder.Recorder`) whose records can be looked at."""
 
     def __init__(self) -> None:
         self.records: list[tuple[Context, Entry]] = []
@@ -34,7 +34,7 @@ class KeptInMemory:
 
 
 class ThousandDollarsASquareFoot:
-    """A graph (`pricing.predictor.Runs`) whose price is 1000 dollars a square foot, with the same spread for all."""
+    """A graph (`Runs` of the predictor) whose price is 1000 dollars a square foot, with the same spread for all."""
 
     def run(self, houses: Matrix) -> tuple[Column, Column]:
         square_feet = houses[:, 0].astype(np.float64)

@@ -12,6 +12,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+OUR_WORKER = "worker.gunicorn_worker.AppraiserWorker"
 ROOT = Path(__file__).resolve().parents[1]
 HOST = "127.0.0.1"
 # Bounds for what takes a second on an idle machine; a test that meets one has failed.

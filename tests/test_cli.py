@@ -15,12 +15,12 @@ import pytest
 from click.testing import CliRunner, Result
 
 from cli import NOT_BETTER, UNCONFIRMED, main
-from pricing.store import Artifact, Store
-from service.command import CHANGED
-from service.keys import KeyRing, KeyStore
+from cli.endings import CHANGED
+from pricing.artifacts.store import Artifact, Store
+from service.access.api_keys import KeyRing, KeyStore
 from tests.gunicorn_process import ROOT
-from train import market
-from train.tables import COLUMNS
+from train.sales import market
+from train.sales.tables import COLUMNS
 
 HEADER = ",".join(COLUMNS)
 ROW = "2000,3,2,10,5,400000"

@@ -16,7 +16,7 @@ from typing import Any, Final
 import pytest
 import yaml  # type: ignore[import-untyped]  # its types are a package of their own
 
-from service.metrics import METRICS
+from service.observability.metrics import METRICS
 
 ROOT: Final = Path(__file__).resolve().parents[1]
 DEPLOY: Final = ROOT / "deploy"

@@ -13,15 +13,15 @@ import pytest
 from click.testing import CliRunner
 
 from cli import main
-from pricing.store import Artifact, Store
-from service.command import CHANGED, PIPE_CLOSED
-from service.keys import KeyStore
-from service.slots import RunFolder, WorkerState
+from cli.endings import CHANGED, PIPE_CLOSED
+from pricing.artifacts.store import Artifact, Store
+from service.access.api_keys import KeyStore
+from service.deployment.worker_slots import RunFolder, WorkerState
 from tests.gunicorn_process import ROOT
 from tests.waiting import wait_until
-from train import market
-from train.command import publish_next
-from train.tables import COLUMNS
+from train.promotion.publish import publish_next
+from train.sales import market
+from train.sales.tables import COLUMNS
 
 SIGNALS: Final = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
 SECONDS: Final = 60.0

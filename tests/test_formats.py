@@ -16,25 +16,25 @@ import numpy as np
 import orjson
 import pytest
 
-from pricing.deployment import Deployment, promoted
+from pricing.artifacts.deployment import Deployment, promoted
+from pricing.artifacts.manifest import Manifest, is_version
+from pricing.artifacts.store import MANIFEST_FILE, POINTER_FILE, Artifact, Store
 from pricing.errors import DamagedArtifactError, DamagedJournalError, DamagedKeysError
 from pricing.format import Stored
-from pricing.journal import Context, Journal, Record, Source
-from pricing.journal import read as read_journal
-from pricing.manifest import Manifest, is_version
-from pricing.predictor import load
-from pricing.probation import prove
-from pricing.store import MANIFEST_FILE, POINTER_FILE, Artifact, Store
-from service.keys import KEYS_FILE, KeyRing, KeyStore, _Keys
-from service.models import Models
-from service.rollout import roll_out
-from service.slots import RunFolder, RunFolderError, WorkerState
+from pricing.inference.predictor import load
+from pricing.inference.sandbox import prove
+from pricing.journal.journal import Context, Journal, Record, Source
+from pricing.journal.journal import read as read_journal
+from service.access.api_keys import KEYS_FILE, KeyRing, KeyStore, _Keys
+from service.deployment.loaded_models import Models
+from service.deployment.rollout import roll_out
+from service.deployment.worker_slots import RunFolder, RunFolderError, WorkerState
 from tests.bodies import GOOD
 from tests.gunicorn_process import ROOT, gunicorn
-from train import seen
 from train.errors import TrainingError
-from train.judge import Part, Verdict
-from train.retraining import VERDICT_FILE, verdicts
+from train.promotion.judge import Part, Verdict
+from train.promotion.retraining import VERDICT_FILE, verdicts
+from train.sales import test_rows as seen
 
 MAPS: Final = {"max_iter", "numpy", "square_feet", "price"}
 """A name of each object that has data for names: parameters, libraries, the values of a house."""

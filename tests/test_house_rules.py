@@ -4,40 +4,161 @@ import ast
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 from typing import Final
 
 import pytest
 
-from pricing.store import Store
+from pricing.artifacts.store import Store
 
 ROOT: Final = Path(__file__).resolve().parents[1]
-OURS: Final = {"pricing", "service", "train", "cli"}
+PACKAGES: Final = ("pricing", "worker", "service", "train", "cli")
 TRAINING: Final = {"sklearn", "scipy", "skl2onnx", "onnx", "pandas", "joblib", "pickle", "duckdb", "rich"}
-FORBIDDEN: Final = {
-    "pricing": OURS | TRAINING | {"flask", "werkzeug", "gunicorn"},
-    "service": OURS - {"pricing"} | TRAINING,
-    "train": OURS - {"pricing"} | {"flask", "werkzeug", "gunicorn"},
-    "cli.py": set(),
+WEB: Final = {"flask", "werkzeug", "gunicorn"}
+FORBIDDEN: Final = {"pricing": TRAINING | WEB, "worker": TRAINING, "service": TRAINING, "train": WEB, "cli": set[str]()}
+ROOMS: Final = (
+    ("pricing",),
+    ("pricing.files", "worker"),
+    ("pricing.artifacts",),
+    ("pricing.inference",),
+    ("pricing.journal",),
+    ("service.reply",),
+    ("service.errors", "service.trace"),
+    ("service.settings", "service.contract"),
+    ("service.access",),
+    ("service.deployment",),
+    ("service.observability",),
+    ("service.predictions",),
+    ("service.api",),
+    ("service.resources",),
+    ("service.app",),
+    ("train.errors",),
+    ("train.sales",),
+    ("train.models",),
+    ("train.promotion",),
+    ("cli",),
+)
+"""A room imports only rooms that stand above it in this list. What stands in the folder of a package is the package's
+own room, but in `service`, where it is the ground floor and the roof."""
+BESIDE: Final = {"train": {"service"}, "service": {"train"}, "worker": {"pricing"}}
+"""What is above by the list, and no business of these."""
+MAX_MODULES: Final = 9
+MAX_SHARE: Final = 0.2
+
+
+def module_of(source: Path) -> str:
+    """Its dotted name."""
+    return ".".join(source.relative_to(ROOT).with_suffix("").parts)
+
+
+SOURCES: Final = {
+    module_of(source): source
+    for package in PACKAGES
+    for source in sorted((ROOT / package).rglob("*.py"))
+    if source.stat().st_size
 }
 
 
+def room_of(module: str) -> tuple[int, str]:
+    """Its floor, and its room: the longest name in the list."""
+    found = [
+        (floor, room)
+        for floor, rooms in enumerate(ROOMS)
+        for room in rooms
+        if module == room or module.startswith(room + ".")
+    ]
+    return max(found, key=lambda item: len(item[1]))
+
+
 def imports(source: Path) -> Iterator[str]:
-    """First names of what a file imports, also inside its functions."""
+    """What a file imports, also inside its functions and for its types only: modules of ours, or first names."""
     for node in ast.walk(ast.parse(source.read_bytes())):
         if isinstance(node, ast.Import):
-            yield from (alias.name.partition(".")[0] for alias in node.names)
+            names = [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
-            yield node.module.partition(".")[0]
+            names = [f"{node.module}.{alias.name}" for alias in node.names]
+        else:
+            continue
+        for name in names:
+            known = next((known for known in (name, name.rpartition(".")[0]) if known in SOURCES), None)
+            yield known or name.partition(".")[0]
+
+
+def breaches(edges: Iterable[tuple[str, str]]) -> list[str]:
+    """Imports that go up, or that cross from one room to another of the same floor."""
+    found = []
+    for source, target in edges:
+        (floor, room), (other_floor, other) = room_of(source), room_of(target)
+        is_beside = target.partition(".")[0] in BESIDE.get(source.partition(".")[0], ())
+        if is_beside or (room != other and other_floor >= floor):
+            found.append(f"{source} imports {target}")
+    return found
+
+
+def edges() -> set[tuple[str, str]]:
+    """All imports of ours among ours."""
+    return {(module, name) for module, source in SOURCES.items() for name in imports(source) if name in SOURCES}
+
+
+def cycles(found: set[tuple[str, str]]) -> str:
+    """The modules of a cycle; nothing without one."""
+    graph: dict[str, set[str]] = {}
+    for source, target in found:
+        graph.setdefault(source, set()).add(target)
+    try:
+        tuple(TopologicalSorter(graph).static_order())
+    except CycleError as error:
+        return str(error.args[1])
+    return ""
+
+
+def test_a_room_imports_only_rooms_below_it() -> None:
+    assert breaches(edges()) == []
+    assert len(edges()) > 150  # else this has read nothing
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        ("pricing.house", "pricing.artifacts.store"),
+        ("service.access.guard", "service.observability.metrics"),
+        ("service.reply", "service.app"),
+        ("worker.connection", "service.reply"),
+        ("worker.connection", "pricing.house"),
+        ("train.sales.rows", "service.reply"),
+        ("service.app", "train.errors"),
+        ("train.sales.rows", "train.promotion.judge"),
+    ],
+)
+def test_an_import_that_goes_up_is_found(bad: tuple[str, str]) -> None:
+    assert breaches([bad]) == [f"{bad[0]} imports {bad[1]}"]
+
+
+def test_no_modules_import_each_other_in_a_circle() -> None:
+    assert cycles(edges()) == ""
+    assert "service.app" in cycles(edges() | {("service.reply", "service.app")})
+
+
+def test_no_room_is_crowded() -> None:
+    counts, lines = Counter[str](), Counter[str]()
+    for module, source in SOURCES.items():
+        folder = module.rpartition(".")[0]
+        counts[folder] += source.name != "__init__.py"
+        lines[folder] += len(source.read_bytes().splitlines())
+
+    assert {room: count for room, count in counts.items() if count > MAX_MODULES} == {}
+    assert {room for room, count in lines.items() if count > MAX_SHARE * lines.total()} == set()
+    assert lines.total() > 5_000
 
 
 @pytest.mark.parametrize("package", FORBIDDEN)
-def test_imports_run_one_way(package: str) -> None:
-    sources = list((ROOT / package).rglob("*.py")) or [ROOT / package]
-    found = {(source.name, name) for source in sources for name in imports(source)}
+def test_a_package_imports_no_library_that_is_not_its_business(package: str) -> None:
+    found = {name for module, source in SOURCES.items() if module.split(".")[0] == package for name in imports(source)}
 
-    assert {(file, name) for file, name in found if name in FORBIDDEN[package] - {package}} == set()
+    assert found & FORBIDDEN[package] == set()
     assert len(found) > 5  # else this has read nothing
 
 
@@ -49,16 +170,10 @@ def calls(source: Path, *names: str) -> Iterator[str]:
 
 
 def test_nothing_is_published_or_deployed_but_where_it_is_proved_before() -> None:
-    sources = [path for package in FORBIDDEN for path in (*(ROOT / package).rglob("*.py"), ROOT / package)]
-    found = [
-        (source.name, name)
-        for source in sources
-        if source.is_file()
-        for name in calls(source, "publish", "point", "deploy")
-    ]
+    found = [(source.name, name) for source in SOURCES.values() for name in calls(source, "publish", "point", "deploy")]
 
     assert sorted(found) == [
-        ("command.py", "publish"),  # `publish` proves before
+        ("publish.py", "publish"),  # `publish` proves before
         ("rollout.py", "point"),  # `roll_out` proves before
         ("rollout.py", "point"),  # `_take_back`: what was deployed before is deployed again
         ("store.py", "point"),  # `Store.deploy`, which nobody calls but tests and benchmarks
@@ -66,11 +181,11 @@ def test_nothing_is_published_or_deployed_but_where_it_is_proved_before() -> Non
 
 
 WALL_CLOCK: Final = {
-    "answer.py": "predicted_at, a statement",
+    "handler.py": "predicted_at, a statement",
     "app.py": "hands the clock of the two others on",
     "guard.py": "a key expires at a time of the wall clock",
-    "keys.py": "when a key is made, revoked, or expires",
-    "cli.py": "which keys have expired",
+    "api_keys.py": "when a key is made, revoked, or expires",
+    "__init__.py": "which keys have expired",
     "logs.py": "when a request was answered, a statement",
     "sink.py": "when lines were dropped, a statement",
     "clock.py": "compares it with a monotonic one, to see whether it can be believed",
@@ -97,19 +212,14 @@ def reads_wall_clock(source: Path) -> bool:
 
 
 def test_the_wall_clock_is_read_for_statements_and_never_for_durations() -> None:
-    sources = [path for package in ("pricing", "service", "train") for path in (ROOT / package).rglob("*.py")]
-    found = {
-        source.name for source in (*sources, ROOT / "cli.py", ROOT / "gunicorn.conf.py") if reads_wall_clock(source)
-    }
+    found = {source.name for source in (*SOURCES.values(), ROOT / "gunicorn.conf.py") if reads_wall_clock(source)}
 
     assert found <= set(WALL_CLOCK)
-    assert "answer.py" in found  # else this has read nothing
+    assert "handler.py" in found  # else this has read nothing
 
 
 def test_every_package_has_its_rule() -> None:
-    packages = {path.parent.name for path in ROOT.glob("[a-z]*/__init__.py")}
-
-    assert packages | {"cli.py"} == set(FORBIDDEN)
+    assert {path.parent.name for path in ROOT.glob("[a-z]*/__init__.py")} == set(PACKAGES) == set(FORBIDDEN)
 
 
 def run_fresh(program: str, cwd: Path, environment: dict[str, str]) -> str:
@@ -155,6 +265,6 @@ def test_an_import_neither_reads_the_environment_nor_makes_anything(tmp_path: Pa
         "APPRAISER_RUN": "here",
     }
 
-    run_fresh("import service.app, service.worker, cli", tmp_path, wrong)
+    run_fresh("import service.app, worker.gunicorn_worker, cli", tmp_path, wrong)
 
     assert list(tmp_path.iterdir()) == []

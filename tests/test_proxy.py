@@ -16,7 +16,7 @@ from typing import Any, Final
 import httpx
 import pytest
 
-from service.headers import DATA_HEADERS
+from service.access.security_headers import DATA_HEADERS
 from service.settings import Settings
 from tests.gunicorn_process import HOST, ROOT, GunicornProcess, gunicorn
 from tests.nginx_process import DEPLOY, NginxProcess, command, free_port, needs_nginx, nginx
@@ -35,7 +35,7 @@ workers = 1
 # Says what it sees; of the size that is asked for, where one is.
 APPLICATION: Final = """
 import json
-from service.client import client_address
+from service.access.client_address import client_address
 from service.settings import read_settings
 
 trusted = read_settings().trusted_proxies

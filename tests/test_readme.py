@@ -12,7 +12,7 @@ import pytest
 from click.testing import CliRunner
 
 from cli import main
-from service.slots import RunFolder
+from service.deployment.worker_slots import RunFolder
 from tests.gunicorn_process import gunicorn
 from tests.waiting import wait_until
 

@@ -8,7 +8,7 @@ from sklearn.ensemble import GradientBoostingRegressor, RandomForestRegressor
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from train import data
+from train.sales import rows as data
 
 sales = data.synthetic(seed=0)
 for name, estimator in {

@@ -9,9 +9,9 @@ import pytest
 
 from pricing.clock import ClockWatch, boot_time, is_steady
 from pricing.ids import Ids
-from pricing.journal import Journal, find, named_versions
-from pricing.segments import DAY_SECONDS, segments
-from tests.pricing.test_journal import CONTEXT, LARGE, entry, let_go, names
+from pricing.journal.journal import Journal, find, named_versions
+from pricing.journal.segments import DAY_SECONDS, segments
+from tests.pricing.journal.test_journal import CONTEXT, LARGE, entry, let_go, names
 
 HOUR: Final = 3_600.0
 KEEP_DAYS: Final = 2

@@ -24,9 +24,9 @@ SHORT = f"header_seconds={HEADER_SECONDS}, body_seconds={BODY_SECONDS}, write_se
 LONG = "header_seconds=600, body_seconds=600, write_seconds=600"
 
 GTHREAD_ARGUMENTS = ("--threads", "4", "--graceful-timeout", "10")  # it may take all of that to stop
-OUR_WORKER = "service.worker.AppraiserWorker"
+OUR_WORKER = "worker.gunicorn_worker.AppraiserWorker"
 APPLICATION = """
-from service.limits import Limits
+from worker.limits import Limits
 
 def app(environ, start_response):
     start_response("200 OK", [("Content-Type", "text/plain"), ("Content-Length", "2")])

@@ -12,14 +12,14 @@ from urllib.parse import unquote_to_bytes
 import pytest
 
 from tests.corpus import Case, Settings, cases, grouped, needs_corpus, with_host
-from tests.gunicorn_process import GunicornProcess, gunicorn
+from tests.gunicorn_process import OUR_WORKER, GunicornProcess, gunicorn
 from tests.raw_http import answer, everything, statuses
 
 pytestmark = needs_corpus
 
 APPLICATION: Final = """
 import json
-from service.limits import Limits
+from worker.limits import Limits
 
 def app(environ, start_response):  # 200 to all, so that nothing is refused by accident
     seen = [environ[name] for name in ("REQUEST_METHOD", "PATH_INFO", "QUERY_STRING", "SERVER_PROTOCOL")]
@@ -66,7 +66,7 @@ def test_the_corpus_is_whole() -> None:
 def serve(folder: Path, settings: Settings) -> Iterator[GunicornProcess]:
     (folder / "application.py").write_text(APPLICATION)
     (folder / "gunicorn.conf.py").write_text("".join(f"{name} = {value!r}\n" for name, value in settings))
-    with gunicorn("application:app", cwd=folder, worker_class="service.worker.AppraiserWorker", workers=1) as server:
+    with gunicorn("application:app", cwd=folder, worker_class=OUR_WORKER, workers=1) as server:
         yield server
         assert "Traceback" not in server.log
 

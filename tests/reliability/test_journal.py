@@ -11,9 +11,9 @@ from typing import Final
 
 import pytest
 
-from pricing.journal import Record, read
-from pricing.segments import COMPRESSED, segments
-from service.slots import RunFolder
+from pricing.journal.journal import Record, read
+from pricing.journal.segments import COMPRESSED, segments
+from service.deployment.worker_slots import RunFolder
 from tests.reliability.load import Outcome
 from tests.reliability.scrapes import Scrapes
 from tests.reliability.workers import (

@@ -6,7 +6,7 @@ from typing import Final
 
 import httpx
 
-from service.slots import RunFolder
+from service.deployment.worker_slots import RunFolder
 from tests.gunicorn_process import GunicornProcess
 from tests.reliability.load import RATE, Outcome
 from tests.reliability.workers import (

@@ -11,7 +11,7 @@ from typing import Final
 
 import pytest
 
-from service.redis_window import ANSWER_SECONDS
+from service.access.redis_window import ANSWER_SECONDS
 from service.settings import OnFailure
 from tests.gunicorn_process import HOST, GunicornProcess
 from tests.redis_process import RedisServer, needs_redis, redis_server

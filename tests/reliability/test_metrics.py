@@ -7,7 +7,7 @@ from pathlib import Path
 from statistics import median
 from typing import Final
 
-from service.slots import RunFolder
+from service.deployment.worker_slots import RunFolder
 from tests.gunicorn_process import GunicornProcess
 from tests.reliability.load import RATE, Load
 from tests.reliability.scrapes import Scrapes

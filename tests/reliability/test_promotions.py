@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
-from service.slots import RunFolder
+from service.deployment.worker_slots import RunFolder
 from tests.reliability.load import RATE
 from tests.reliability.workers import (
     appraiser,

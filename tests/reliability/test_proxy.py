@@ -12,8 +12,8 @@ from typing import Final
 
 import pytest
 
-from pricing.journal import read
-from pricing.store import Store
+from pricing.artifacts.store import Store
+from pricing.journal.journal import read
 from tests.gunicorn_process import GunicornProcess
 from tests.nginx_process import NginxProcess, free_port, needs_nginx, nginx
 from tests.reliability.load import RATE, Load, Outcome

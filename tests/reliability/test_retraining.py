@@ -12,16 +12,16 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from pricing.predictor import load
-from pricing.store import Store
-from train import data
-from train.command import Order, train_and_publish
-from train.data import Sales
-from train.judge import Contender, Verdict, judge
-from train.names import FamilyName
-from train.retraining import RetrainOrder, choose_evidence, retrain, unseen_by
-from train.split import FIRST_SALT, positions, sides, split_by_house
-from train.training import Plan, train
+from pricing.artifacts.store import Store
+from pricing.inference.predictor import load
+from train.models.family_names import FamilyName
+from train.models.training import Plan, train
+from train.promotion.judge import Contender, Verdict, judge
+from train.promotion.publish import Order, train_and_publish
+from train.promotion.retraining import RetrainOrder, choose_evidence, retrain, unseen_by
+from train.sales import rows as data
+from train.sales.rows import Sales
+from train.sales.split import FIRST_SALT, positions, sides, split_by_house
 
 KING_COUNTY: Final = Path(__file__).resolve().parents[2] / "../shared/data/king_county.csv"
 FIRST_ROWS: Final = 2_000

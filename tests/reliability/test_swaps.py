@@ -6,7 +6,7 @@ from typing import Final
 
 import numpy as np
 
-from service.slots import RunFolder
+from service.deployment.worker_slots import RunFolder
 from tests.reliability.workers import (
     children,
     descriptors_and_threads,

@@ -11,7 +11,7 @@ from typing import Final
 import httpx
 import pytest
 
-from service.slots import RunFolder
+from service.deployment.worker_slots import RunFolder
 from tests.gunicorn_process import ROOT, GunicornProcess
 from tests.reliability.load import RATE, Load, Outcome
 from tests.reliability.workers import (

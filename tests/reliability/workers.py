@@ -14,16 +14,16 @@ from typing import Final
 import numpy as np
 import orjson
 
-from pricing.predictor import load
-from pricing.store import Artifact, Store
+from pricing.artifacts.store import Artifact, Store
+from pricing.inference.predictor import load
 from service.contract import DEFAULT_LEVEL
-from service.slots import RunFolder
+from service.deployment.worker_slots import RunFolder
 from tests.gunicorn_process import ROOT, GunicornProcess, gunicorn
 from tests.reliability.load import RATE, Load, Outcome
 from tests.waiting import wait_until
-from train import data
-from train.names import FamilyName
-from train.training import Plan, train
+from train.models.family_names import FamilyName
+from train.models.training import Plan, train
+from train.sales import rows as data
 
 WORKERS: Final = 2
 HOUSES: Final = 200

@@ -20,7 +20,7 @@ workers = 1
 """
 APPLICATION: Final = """
 import json
-from service.client import client_address
+from service.access.client_address import client_address
 from service.settings import read_settings
 
 trusted = read_settings().trusted_proxies

@@ -6,11 +6,11 @@ from wsgiref.validate import validator
 import pytest
 from werkzeug.test import Client
 
-from pricing.store import Artifact
-from service.limits import Limits
-from service.middleware import PredictionMiddleware, request_of
+from pricing.artifacts.store import Artifact
+from service.predictions.middleware import PredictionMiddleware, request_of
 from tests.bodies import GOOD, batch
 from tests.fake_service import DEFAULTS, fake_app
+from worker.limits import Limits
 
 
 def test_the_worker_gets_the_limits_of_the_settings(published: Artifact) -> None:

@@ -3,8 +3,8 @@
 import pytest
 from flask.testing import FlaskClient
 
+from pricing.artifacts.store import Artifact
 from pricing.house import Column, Matrix
-from pricing.store import Artifact
 from service.app import create_app
 from tests.fake_service import DEFAULTS, HOUSE, INSIDE, Broken, fake_app, resources
 from tests.fakes import ThousandDollarsASquareFoot

@@ -7,7 +7,7 @@ from typing import Final
 
 import pytest
 
-from service.headers import DATA_HEADERS
+from service.access.security_headers import DATA_HEADERS
 from tests.gunicorn_process import ROOT, GunicornProcess, gunicorn
 from tests.raw_http import everything, request
 

@@ -51,7 +51,7 @@ REFUSED: Final = [
     ),
     ("APPRAISER_RATE_LIMIT_STORAGE", "cache:6379", "String should match pattern '^memory://$|^redis(s|\\+unix)?://.'"),
     ("APPRAISER_RATE_LIMIT_ON_FAILURE", "maybe", "Input should be 'open' or 'closed'"),
-    ("APPRAISER_WORKER", "eventlet", "Input should be 'service.worker.AppraiserWorker', 'gthread' or 'sync'"),
+    ("APPRAISER_WORKER", "eventlet", "Input should be 'own', 'gthread' or 'sync'"),
     ("APPRAISER_PREDICTION_MIDDLEWARE", "maybe", "Input should be a valid boolean, unable to interpret input"),
     ("APPRAISER_MAX_BATCH_ROWS", "0", "Input should be greater than or equal to 1"),
     ("APPRAISER_MAX_BATCH_ROWS", "10001", "Input should be less than or equal to 10000"),

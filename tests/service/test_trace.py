@@ -5,10 +5,10 @@ from typing import Any, Final
 
 import pytest
 
+from pricing.artifacts.store import Artifact
 from pricing.ids import Ids
-from pricing.store import Artifact
 from service.app import Application, create_app
-from service.models import Models
+from service.deployment.loaded_models import Models
 from service.trace import Parent, Trace, begin, of, parent_of
 from tests.fake_service import DEFAULTS, HOUSE, NO_STORE, Broken, fake_app, resources
 

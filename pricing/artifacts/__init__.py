@@ -1,0 +1,1 @@
+"""The formats on disk: manifest, versions, the pointer to what is deployed."""

@@ -1,0 +1,1 @@
+"""From the bytes of a version to prices and bounds."""

@@ -1,0 +1,1 @@
+"""Every prediction that was answered, one line each."""

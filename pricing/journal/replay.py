@@ -1,0 +1,55 @@
+"""A recorded prediction, made once more: what was answered can be proved while journal and version are kept.
+
+The graph gives the same bits on every processor; `exp`, which makes dollars of its outputs, does not: its last bit may
+differ. So prices and bounds are compared to within 2 units in the last place (ulp). Of the price this is as strict as a
+comparison of the graph's log price to the last bit: above 3,000 dollars, the next log price gives a price that is at
+least 8 ulp away. The confidence level is compared exactly.
+"""
+
+import math
+from typing import Final, NamedTuple
+
+from pydantic import ValidationError
+
+from pricing.errors import DamagedJournalError
+from pricing.house import House, to_matrix
+from pricing.inference.predictor import Predictor
+from pricing.journal.journal import Record
+
+MOST_ULPS: Final = 2.0  # `exp` of either processor is wrong by less than one
+
+
+class Replay(NamedTuple):
+    """A record against what its version says now."""
+
+    differences: list[str]
+    """What is not the same, in sentences; empty: nothing."""
+    ulps: float
+    """The largest difference of price and bounds, in units in the last place; 0: they are the same to the last bit."""
+
+
+def replayed(record: Record, predictor: Predictor) -> Replay:
+    """Price a record again with the predictor of its version.
+
+    Raises DamagedJournalError for a house that is not valid.
+    """
+    try:
+        house = House.model_validate(record.house).model_dump()
+    except ValidationError as error:
+        msg = f"{record.prediction_id}: what was recorded is not a house that this program knows"
+        raise DamagedJournalError(msg) from error
+    price, lower, upper, level = predictor.predict(to_matrix([house]), record.confidence_level)
+    pairs = {
+        "predicted_price": (record.predicted_price, price[0]),
+        "lower": (record.lower, lower[0]),
+        "upper": (record.upper, upper[0]),
+    }
+    ulps = {name: abs(now - was) / math.ulp(was) for name, (was, now) in pairs.items()}
+    differences = [
+        f"{name}: recorded {was!r}, now {now!r}, {ulps[name]:.0f} ulp apart; {MOST_ULPS:.0f} are allowed"
+        for name, (was, now) in pairs.items()
+        if not ulps[name] <= MOST_ULPS
+    ]
+    if level != record.confidence_level:
+        differences.append(f"confidence_level: recorded {record.confidence_level!r}, now {level!r}")
+    return Replay(differences, max(ulps.values()))

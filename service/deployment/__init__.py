@@ -1,0 +1,1 @@
+"""Which versions a worker serves, and how a deployment reaches all workers."""

@@ -1,0 +1,275 @@
+"""Which models answer in this worker, and which one answers whom."""
+
+import logging
+import math
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Final, NamedTuple, Protocol
+
+import numpy as np
+
+from pricing.artifacts.deployment import Deployment, bucket_of
+from pricing.artifacts.manifest import Manifest
+from pricing.artifacts.store import Store
+from pricing.errors import AppraiserError, NothingDeployedError, UnknownVersionError, UnreadableError
+from pricing.files.followed_file import FollowedFile
+from pricing.house import Matrix
+from pricing.inference.predictor import Predictor, load
+from pricing.journal.journal import Arm
+from service.contract import CHAMPION, Refused
+from service.errors import NotInServiceError, NotReadyError
+
+NOTHING_LOADED = "No model has been loaded yet."
+NOTHING_DEPLOYED = "No model is deployed: run `appraiser train` or `appraiser promote VERSION`."
+UNREADABLE = (
+    "The deployment cannot be read; /health/ready has the reason. "
+    "Remove deployment.json from the artifacts and run `appraiser promote VERSION`."
+)
+UNREADABLE_NOW = (
+    "The deployment cannot be read at the moment; /health/ready has the reason. It is read again every half second."
+)
+UNUSABLE = (
+    "The deployed model cannot be used; /health/ready has the reason. "
+    "Run `appraiser promote VERSION` with another version."
+)
+
+UNFORESEEN = "loading it failed as nobody foresaw; the log has the reason"
+RETRY_SECONDS: Final = 60.0  # the largest graph takes 2 s of CPU to load: 3 % of one
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ServedModel:
+    """A verified version in memory. A request takes it once, so that its price and its version belong together."""
+
+    digest: str
+    """Of the manifest, which seals the graph: equal digests give equal answers."""
+    manifest: Manifest
+    predictor: Predictor
+    trained_from: Matrix
+    trained_to: Matrix
+    _trained: tuple[tuple[float, float], ...]
+
+    def outside(self, houses: Matrix) -> list[tuple[int, int]]:
+        """Row and column of each value of houses (n, 5) that is outside of what this version was trained on."""
+        if len(houses) == 1:  # numpy would take four times as long for one
+            pairs = enumerate(zip(houses[0].tolist(), self._trained, strict=True))
+            return [(0, column) for column, (value, (lowest, highest)) in pairs if not lowest <= value <= highest]
+        rows, columns = np.nonzero((houses < self.trained_from) | (houses > self.trained_to))
+        return list(zip(rows.tolist(), columns.tolist(), strict=True))
+
+    @classmethod
+    def of(cls, digest: str, manifest: Manifest, predictor: Predictor) -> "ServedModel":
+        """Training ranges become float32 rows of shape (5,), as the houses that they are compared with."""
+        lowest = np.array([feature.trained_from for feature in manifest.features], dtype=np.float32)
+        highest = np.array([feature.trained_to for feature in manifest.features], dtype=np.float32)
+        pairs = tuple(zip(lowest.tolist(), highest.tolist(), strict=True))
+        return cls(digest, manifest, predictor, lowest, highest, pairs)
+
+
+class Chosen(NamedTuple):
+    """Who answers a request."""
+
+    model: ServedModel
+    arm: Arm
+    """Of a split; `requested` if the client named the version."""
+    generation: int
+
+
+class Serving:
+    """A deployment in memory: its models, and who gets which. Never changed, only replaced as a whole."""
+
+    def __init__(self, deployment: Deployment, models: Mapping[str, ServedModel]) -> None:
+        self.deployment = deployment
+        self.models = models
+        self.champion = models[deployment.champion]
+        generation = deployment.generation
+        self._unasked = Chosen(self.champion, "champion", generation)
+        self._asked = {version: Chosen(model, "requested", generation) for version, model in models.items()}
+        self._asked[CHAMPION] = self._asked[deployment.champion]
+        arms = {version: Chosen(models[version], "challenger", generation) for version in deployment.split}
+        arms[deployment.champion] = self._unasked
+        self._buckets = [arms[version] for version in deployment.buckets()] if deployment.split else None
+
+    def choose(self, version: str | None, client: bytes) -> Chosen:
+        """Return the version that was asked for, or else that of the client's arm. Raises NotInServiceError."""
+        if version is None:
+            if self._buckets is None or self.deployment.split_since is None:
+                return self._unasked
+            return self._buckets[bucket_of(client, self.deployment.split_since)]
+        try:
+            return self._asked[version]
+        except KeyError:
+            msg = f"This version is not in service; in service are {', '.join(self.models)} (/models has more)."
+            raise NotInServiceError(msg) from None
+
+
+class Loads(Protocol):
+    """Who counts what becomes of versions."""
+
+    def loaded(self, version: str) -> None:
+        """It is in memory now."""
+
+    def refused(self, version: str, reason: str) -> None:
+        """It cannot be served, for one of a few reasons."""
+
+
+class Uncounted:
+    """Nobody does."""
+
+    def loaded(self, version: str) -> None:
+        """Do nothing."""
+
+    def refused(self, version: str, reason: str) -> None:
+        """Do nothing."""
+
+
+class _Refusal(NamedTuple):
+    """A version that could not be loaded, and when it is tried again."""
+
+    told: Refused
+    files: object
+    """What `Store.files` said before they were read: other files are tried at once."""
+    until: float
+    """In the time of the clock: the same files are not tried before."""
+
+
+class Models:
+    """What is in service, or the reason why there is nothing.
+
+    A refusal ends when its cause ends. What could not be read is tried again at every look, what is damaged when its
+    files change, what failed for an unforeseen reason a minute later too; and all of it when the deployment changes.
+    """
+
+    def __init__(self, store: Store, loads: Loads | None = None, clock: Callable[[], float] = time.monotonic) -> None:
+        self._store = store
+        self._loads = loads or Uncounted()
+        self._clock = clock
+        self._pointer = FollowedFile(store.stamp, store.deployment)
+        self._serving: Serving | None = None
+        self._held: dict[str, ServedModel] = {}  # by digest: what is served, and what is loaded of what is deployed
+        self._refusals: dict[str, _Refusal] = {}  # by version, of what is deployed
+        self._is_behind = False
+        self._reason = NOTHING_LOADED
+        self.generation = 0
+        """Of the deployment that is served whole; 0 when there is none, or only a part of it."""
+        self.refused: tuple[Refused, ...] = ()
+        """What cannot be served of the deployment as it is now."""
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether anything answers."""
+        return self._serving is not None
+
+    def serving(self) -> Serving:
+        """Return what answers. Raises NotReadyError with a sentence that says what to do."""
+        if self._serving is None:
+            raise NotReadyError(self._reason)
+        return self._serving
+
+    def named(self) -> frozenset[str]:
+        """Return the versions that are in service, or were refused; none while nothing is in service."""
+        if self._serving is None:
+            return frozenset()
+        return frozenset((*self._serving.models, *(found.version for found in self.refused if found.version)))
+
+    def follow(self) -> bool:
+        """Load what is deployed and not yet loaded; returns whether anything is new since the last look. Never raises.
+
+        All of it is served, or what was served before, or at the start what there is. A worker that dies while it boots
+        takes the service down; one without a model can say so.
+        """
+        if self._pointer.look():
+            self._is_behind = True
+            self._refusals.clear()
+        failure, deployment = self._pointer.failure, self._pointer.value
+        if failure is None and deployment is not None and self._load_all(deployment):
+            self._is_behind = True
+        if not self._is_behind:
+            return False
+        if failure is None and deployment is not None:
+            self._take(deployment)
+        else:
+            self._lose(failure)
+        self._is_behind = False  # only now: what fails on the way is done again at the next look
+        return True
+
+    def load(self) -> None:
+        """Load what is deployed, as `follow` does."""
+        self.follow()
+
+    def _lose(self, failure: AppraiserError | None) -> None:
+        """Nothing is deployed, or nobody knows what: what is served is served on."""
+        told = (Refused(reason=str(failure)),)
+        if isinstance(failure, NothingDeployedError):
+            self._reason = NOTHING_DEPLOYED
+            self.refused = told if self._serving else ()
+        else:
+            self._reason = UNREADABLE_NOW if isinstance(failure, UnreadableError) else UNREADABLE
+            self._loads.refused("", "unreadable deployment")
+            self.refused = told
+
+    def _take(self, deployment: Deployment) -> None:
+        models = {
+            version: self._held[digest]
+            for version in deployment.named()
+            if (digest := deployment.sha256[version]) in self._held
+        }
+        former, self._reason = self._serving, UNUSABLE
+        serving = former
+        if {deployment.champion, *deployment.split} <= models.keys():
+            serving = Serving(deployment, models)
+            self.generation = deployment.generation
+        elif former is None and models:  # at boot, with nothing to go on with: champion, previous or arm, who is left
+            left = deployment.model_copy(update={"champion": next(iter(models)), "split": {}})
+            serving = Serving(left, models)
+        self.refused = tuple(
+            self._refusals[version].told for version in deployment.named() if version in self._refusals
+        )
+        self._serving = serving  # the swap
+        served = () if serving is None else serving.models.values()
+        self._held = {model.digest: model for model in (*models.values(), *served)}
+
+    def _load_all(self, deployment: Deployment) -> bool:
+        """Load what is due; returns whether a version is loaded now, or refused for another reason."""
+        is_new = False
+        for version in deployment.named():
+            former, digest = self._refusals.get(version), deployment.sha256[version]
+            if digest in self._held or (former is not None and not self._is_due(version, former)):
+                continue
+            files = self._store.files(version)  # before they are read: what changes meanwhile is tried again
+            try:
+                self._held[digest] = self._load(version, digest)
+            except Exception as error:  # noqa: BLE001 -- whatever nobody foresaw costs this version, not the worker
+                told, kind, until = self._refusal(version, error)
+                refused = Refused(generation=deployment.generation, version=version, reason=told)
+                self._refusals[version] = _Refusal(refused, files, until)
+                if former is not None and former.told == refused:
+                    continue
+                self._loads.refused(version, kind)
+            else:
+                self._refusals.pop(version, None)
+            is_new = True
+        return is_new
+
+    def _is_due(self, version: str, refusal: _Refusal) -> bool:
+        return self._clock() >= refusal.until or self._store.files(version) != refusal.files
+
+    def _refusal(self, version: str, error: Exception) -> tuple[str, str, float]:
+        """The reason in a sentence and in a word, and when the same files are worth another try."""
+        if isinstance(error, UnknownVersionError):
+            return str(error), "missing", -math.inf
+        if isinstance(error, UnreadableError):
+            return str(error), "unreadable", -math.inf
+        if isinstance(error, AppraiserError):
+            return str(error), "damaged", math.inf
+        logger.error("loading %s failed", version, exc_info=error)
+        return UNFORESEEN, "unforeseen", self._clock() + RETRY_SECONDS
+
+    def _load(self, version: str, digest: str) -> ServedModel:
+        artifact = self._store.read(version, digest)
+        model = ServedModel.of(digest, artifact.manifest, load(artifact))
+        self._loads.loaded(version)
+        return model

@@ -1,0 +1,1 @@
+"""The path of a prediction, from the bytes of a request to the bytes of its answer."""

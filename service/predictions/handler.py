@@ -1,0 +1,277 @@
+"""From the bytes of a request to the bytes of its answer, without any framework: the path of every prediction."""
+
+import time
+from datetime import UTC, datetime, timedelta
+from functools import lru_cache
+from itertools import chain
+from typing import TYPE_CHECKING, Any, Final, LiteralString, NamedTuple, TypeVar
+from urllib.parse import parse_qsl
+
+from pydantic import ValidationError
+from pydantic_core import InitErrorDetails, PydanticCustomError
+
+from pricing.house import FEATURES, Matrix, Values, decimal, to_matrix
+from pricing.ids import Ids
+from pricing.inference.predictor import Prediction
+from service.contract import Choice, Houses, Options
+from service.deployment.loaded_models import Chosen, Models, ServedModel
+from service.errors import BodyTooLargeError, InvalidRequestError, NotJsonError, refusal
+from service.observability.metrics import Metrics, Outcome, Run
+from service.predictions.bodies import ROWS_A_STEP, HouseParser, HousesParser, Steps, whole
+from service.predictions.cache import Cache
+from service.predictions.decoding import decoded
+from service.predictions.recorder import Books, Told
+from service.reply import JSON_TYPE, Headers, Reply, json_reply
+from service.trace import Trace
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+ChoiceT = TypeVar("ChoiceT", bound=Choice)
+
+DEFAULT_OPTIONS: Final = Options()
+EPOCH: Final = datetime.fromtimestamp(0, UTC)
+QUERY: Final = "query"
+SINGLE: Final = "/predict"
+BATCH: Final = "/predict/batch"
+SHORT_BYTES: Final = 16 * 1024
+"""The body of a batch that is answered in one go: 200 houses, which take less than a millisecond."""
+UNKNOWN: Final = "extra_forbidden"  # as pydantic calls it
+CONTRADICTION: Final = "contradiction"
+# A request without a content type was taken for JSON by the original, and still is.
+PLAIN_JSON: Final = frozenset({JSON_TYPE, ""})
+# What an answer says about the cache; nothing when it is off.
+HEADERS: "Final[Mapping[Outcome, Headers]]" = {"hit": (("X-Cache", "hit"),), "miss": (("X-Cache", "miss"),), "off": ()}
+
+
+def stamp(nanoseconds: int) -> str:
+    """Unix time in ISO 8601, UTC, to the millisecond."""
+    return _millisecond(nanoseconds // 1_000_000)
+
+
+@lru_cache(maxsize=2)  # under load, a dozen answers are of the same
+def _millisecond(milliseconds: int) -> str:
+    return (EPOCH + timedelta(milliseconds=milliseconds)).isoformat(timespec="milliseconds")
+
+
+class Request(NamedTuple):
+    """What an answer depends on. `body` may be one byte longer than allowed, which is how its reader says too long."""
+
+    path: str
+    query: str
+    content_type: str
+    client_id: str
+    body: bytes
+    trace: Trace
+    content_encoding: str = ""
+
+    @property
+    def client(self) -> bytes:
+        """Who asks, for the arm of a split: without a name, equal requests are on the same arm."""
+        return self.client_id.encode("latin-1") or self.body
+
+
+class Answerer:
+    """Answers predictions; made once by the composition root."""
+
+    def __init__(  # noqa: PLR0913, PLR0917 -- what a prediction needs and leaves behind
+        self,
+        models: Models,
+        metrics: Metrics,
+        books: Books,
+        cache: Cache,
+        batch: type[Houses],
+        body_bytes: "Mapping[str, int]",
+        ids: Ids,
+        clock: "Callable[[], int]" = time.time_ns,
+    ) -> None:
+        self._models = models
+        self._metrics = metrics
+        self._books = books
+        self._cache = cache
+        self._clock = clock
+        self._ids = ids
+        self.body_bytes: Final = body_bytes
+        self._house = HouseParser(body_bytes[SINGLE])
+        self._houses = HousesParser(batch, body_bytes[BATCH])
+        self._routes: Mapping[str, Callable[[Request], Reply]] = {
+            SINGLE: self._predict,
+            BATCH: lambda request: whole(self._predict_batch(request)),
+        }
+        self.paths: Final = frozenset(self._routes)
+
+    def answer(self, request: Request) -> Reply:
+        """Answer a request to one of `paths`; whatever goes wrong becomes a reply too."""
+        try:
+            return self._routes[request.path](self._read(request))
+        except Exception as error:  # noqa: BLE001 -- refusal() logs what nobody foresaw and answers 500
+            return refusal(error, request.trace.request_id)
+
+    def answer_in_steps(self, request: Request) -> Steps[Reply]:
+        """Answer a batch as `answer` does, byte for byte, with a break after each millisecond or so."""
+        try:
+            return (yield from self._predict_batch(self._read(request)))
+        except Exception as error:  # noqa: BLE001 -- the same
+            return refusal(error, request.trace.request_id)
+
+    def _predict(self, request: Request) -> Reply:
+        options = parse_options(request.query)
+        house = self._house.parse(request.body)
+        if len(house) > len(FEATURES):
+            options = options_with(options, house)
+        chosen = self._choose(options, request, 1)
+        matrix = to_matrix([house])
+        begun = time.perf_counter()
+        prediction, outcome = self._cache.predict(chosen.model, matrix, options.confidence)
+        took = Run(outcome, time.perf_counter() - begun)
+        told = self._tell(request, chosen, [house], matrix, prediction, took)
+        (answer,) = render(told)
+        self._books.enter(told, request.trace)
+        return json_reply(200, answer, HEADERS[outcome])
+
+    def _predict_batch(self, request: Request) -> Steps[Reply]:
+        options = parse_options(request.query)
+        found = yield from self._houses.parse(request.body)
+        houses = found.pop("houses")
+        if found:
+            options = options_with(options, found)
+        yield b""
+        chosen = self._choose(options, request, len(houses))  # once: a swap in a break changes nothing
+        matrix = to_matrix(houses)
+        prediction, took = yield from predict_in_steps(chosen.model, matrix, options.confidence)
+        told = self._tell(request, chosen, houses, matrix, prediction, took)
+        yield b""
+        answers = render(told)
+        yield b""
+        reply = json_reply(200, {"predictions": answers, "count": len(answers)})
+        self._books.enter(told, request.trace)  # no break after this: what is in the books is answered
+        self._metrics.batch(len(answers))
+        return reply
+
+    def _tell(  # noqa: PLR0913, PLR0917 -- all that is known
+        self, request: Request, chosen: Chosen, houses: list[Values], matrix: Matrix, prediction: Prediction, run: Run
+    ) -> Told:
+        predicted_at = stamp(self._clock())
+        names = self._names(request.trace, len(houses))
+        entries = list(zip(names, houses, *prediction[:3], strict=True))
+        return Told(chosen, entries, matrix, chosen.model.outside(matrix), prediction, run, predicted_at)
+
+    def _names(self, trace: Trace, count: int) -> list[str]:
+        """A prediction that is a request's only one has its name, so that its log line is found by it too."""
+        return [trace.request_id] if trace.is_ours and count == 1 else self._ids.take(count)
+
+    def _choose(self, options: Options, request: Request, rows: int) -> Chosen:
+        chosen, trace = self._models.serving().choose(options.model_version, request.client), request.trace
+        trace.version, trace.arm, trace.rows = chosen.model.manifest.version, chosen.arm, rows
+        return chosen
+
+    def _read(self, request: Request) -> Request:
+        """The request, with its body as it was before it was coded."""
+        self._check_framing(request)
+        if not request.content_encoding:
+            return request
+        most = self.body_bytes[request.path]
+        return request._replace(body=decoded(request.body, request.content_encoding, most))
+
+    def _check_framing(self, request: Request) -> None:
+        if len(request.body) > self.body_bytes[request.path]:
+            msg = f"The body is too large: at most {self.body_bytes[request.path]:,} bytes are accepted."
+            raise BodyTooLargeError(msg)
+        if request.content_type not in PLAIN_JSON and not _is_json(request.content_type):
+            msg = "The body must be JSON, sent with the header Content-Type: application/json."
+            raise NotJsonError(msg)
+
+
+def parse_options(query: str) -> Options:
+    """Raises InvalidRequestError with `loc` ["query", name]."""
+    return parse_query(Options, query) if query else DEFAULT_OPTIONS
+
+
+def parse_query(options: type[ChoiceT], query: str) -> ChoiceT:
+    """Raises InvalidRequestError with `loc` ["query", name], or ["query"] for a name that is not known."""
+    found: dict[str, str] = {}
+    for name, value in parse_qsl(query, keep_blank_values=True):
+        if name not in options.model_fields:  # it is not repeated in the answer: it may be anything
+            known = ", ".join(sorted(options.model_fields))
+            raise _invalid(UNKNOWN, f"A query parameter is not known. Known parameters: {known}.")
+        if found.setdefault(name, value) != value:
+            raise _invalid(CONTRADICTION, "The query has two different values of this parameter: send one.", name)
+    try:
+        return options.model_validate(found)
+    except ValidationError as error:
+        raise InvalidRequestError(QUERY, error) from error
+
+
+def options_with(options: Options, body: dict[str, Any]) -> Options:
+    """The options of the query, with those of a body, which are taken out of it.
+
+    Raises InvalidRequestError with `loc` ["query", name] where the two contradict each other.
+    """
+    asked = {name: value for name in Options.model_fields if (value := body.pop(name, None)) is not None}
+    for name in asked.keys() & options.model_fields_set:
+        if getattr(options, name) != asked[name]:
+            message = f"The query and the body have different values of {name}: send one."
+            raise _invalid(CONTRADICTION, message, name)
+    return options.model_copy(update=asked)
+
+
+def _invalid(kind: LiteralString, message: str, *loc: str) -> InvalidRequestError:
+    error = PydanticCustomError(kind, "{message}", {"message": message})
+    problem: InitErrorDetails = {"type": error, "loc": loc, "input": None}
+    return InvalidRequestError(QUERY, ValidationError.from_exception_data(QUERY, [problem]))
+
+
+def predict_in_steps(model: ServedModel, houses: Matrix, level: float) -> Steps[tuple[Prediction, Run]]:
+    """Predict as the predictor does, in slices with breaks between them; the time is the model's alone."""
+    seconds, found = 0.0, []
+    for start in range(0, len(houses), ROWS_A_STEP):
+        begun = time.perf_counter()
+        found.append(model.predictor.predict(houses[start : start + ROWS_A_STEP], level))
+        seconds += time.perf_counter() - begun
+        yield b""
+    price, lower, upper = (list(chain.from_iterable(parts)) for parts in list(zip(*found, strict=True))[:3])
+    return Prediction(price, lower, upper, found[0].confidence_level), Run("off", seconds)
+
+
+def render(told: Told) -> list[dict[str, Any]]:
+    """One answer for each row, in order; here, at the edge, dollars are rounded to cents, halves up.
+
+    `round` takes twice as long, since it looks for the nearest decimal; that differs for halves of a cent only.
+    """
+    model = told.chosen.model
+    version, predicted_at = model.manifest.version, told.predicted_at
+    level = told.prediction.confidence_level
+    answers: list[dict[str, Any]] = [
+        {
+            "predicted_price": int(price * 100 + 0.5) / 100,
+            "confidence_interval": {
+                "lower": int(lower * 100 + 0.5) / 100,
+                "upper": int(upper * 100 + 0.5) / 100,
+            },
+            "model_version": version,
+            "predicted_at": predicted_at,
+            "confidence_level": level,
+            "prediction_id": name,
+        }
+        for name, _, price, lower, upper in told.entries
+    ]
+    for row, column in told.outside:
+        answers[row].setdefault("warnings", []).append(_warning(model, told.matrix, row, column))
+    return answers
+
+
+def _warning(model: ServedModel, houses: Matrix, row: int, column: int) -> dict[str, Any]:
+    feature, value = model.manifest.features[column], decimal(houses[row, column])
+    name, lowest, highest = feature.name, feature.trained_from, feature.trained_to
+    return {
+        "field": name,
+        "value": value,
+        "trained_from": lowest,
+        "trained_to": highest,
+        "msg": f"{name} {value:.9g} is outside of {lowest:.9g} to {highest:.9g}, which the model was trained on.",
+    }
+
+
+def _is_json(content_type: str) -> bool:
+    media_type = content_type.partition(";")[0].strip().lower()
+    return media_type in PLAIN_JSON or (media_type.startswith("application/") and media_type.endswith("+json"))

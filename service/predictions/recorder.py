@@ -1,0 +1,60 @@
+"""What was told to a client, and the books that are kept on it: the journal and the metrics."""
+
+from collections import Counter
+from typing import NamedTuple, Protocol
+
+from pricing.house import Matrix
+from pricing.inference.predictor import Prediction
+from pricing.journal.journal import Context, Entry, Source
+from service.deployment.loaded_models import Chosen
+from service.observability.metrics import Metrics, Run
+from service.trace import Trace
+
+
+class Told(NamedTuple):
+    """All that is known about the predictions of one request. Rows belong together by their place."""
+
+    chosen: Chosen
+    entries: list[Entry]
+    """With prices and bounds that are not rounded."""
+    matrix: Matrix
+    outside: list[tuple[int, int]]
+    """Row and column of each value that the model was not trained on."""
+    prediction: Prediction
+    run: Run
+    predicted_at: str
+
+
+class Recorder(Protocol):
+    """What a prediction asks of the journal."""
+
+    def append(self, context: Context, entries: list[Entry]) -> bool:
+        """Record them in one piece; returns whether they are recorded. Never raises."""
+
+
+class NotRecorded:
+    """The journal of a worker without a slot: who has none may not write as one, so all is dropped, and counted."""
+
+    def append(self, _context: Context, _entries: list[Entry]) -> bool:
+        """Drop them."""
+        return False
+
+
+class Books:
+    """Kept before an answer leaves: what was answered is in them, whatever happens to the worker then."""
+
+    def __init__(self, journal: Recorder, metrics: Metrics) -> None:
+        self._journal = journal
+        self._metrics = metrics
+
+    def enter(self, told: Told, trace: Trace) -> None:
+        """Record and count what was told. Never raises: a prediction is answered also when it cannot be recorded."""
+        model, arm, generation = told.chosen
+        level, hit = told.prediction.confidence_level, told.run.cache == "hit"
+        source = Source(generation, model.manifest.version, arm, model.digest, level, hit)
+        context = Context(source, told.predicted_at, trace.request_id, trace.key_id)
+        kept = self._journal.append(context, told.entries)
+        self._metrics.journaled(len(told.entries), kept=kept)
+        self._metrics.predicted(model, arm, told.matrix, told.prediction, told.run)
+        if told.outside:
+            self._metrics.out_of_range(Counter(column for _, column in told.outside))

@@ -1,0 +1,1 @@
+"""From sales to a certified version."""

@@ -1,0 +1,117 @@
+"""The parity certificate: ONNX answers what scikit-learn answers, also where they would differ first."""
+
+from collections.abc import Iterator
+from typing import Final, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.ensemble import HistGradientBoostingRegressor, RandomForestRegressor
+
+from pricing.artifacts.manifest import Parity
+from pricing.house import Column, Matrix
+from pricing.inference.predictor import Runs
+from train.errors import ParityError
+from train.models.convert import Fitted, float32_below
+from train.models.families import Estimator
+
+LIMIT_PPM: Final = 5.0
+NODES_CHECKED: Final = 10_000
+
+
+def certify(fitted: Fitted, graph: Runs, test: Matrix, base: Matrix, seed: int) -> Parity:
+    """Compare scikit-learn and ONNX on test rows and on rows at the trees' thresholds.
+
+    `test` and `base` are float32 of shape (n, 5); from `base` the threshold rows are made. Raises ParityError above
+    LIMIT_PPM.
+    """
+    test_ppm = _within_limit(worst_ppm(fitted, graph, test), "test")
+    rows = np.concatenate([threshold_rows(estimator, base, seed) for estimator in (fitted.price, fitted.spread)])
+    return Parity(
+        limit_ppm=LIMIT_PPM,
+        test_rows=len(test),
+        test_ppm=test_ppm,
+        threshold_rows=len(rows),
+        threshold_ppm=_within_limit(worst_ppm(fitted, graph, rows), "threshold"),
+    )
+
+
+def worst_ppm(fitted: Fitted, graph: Runs, houses: Matrix) -> float:
+    """The largest relative difference of price or spread over float32 of shape (n, 5), in parts per million."""
+    if not len(houses):
+        return 0.0
+    log_price, spread = graph.run(houses)
+    price_apart = np.abs(np.expm1(log_price - fitted.log_price(houses)))
+    spread_apart = np.abs(spread / fitted.expected_error(houses) - 1)
+    return float(np.maximum(price_apart, spread_apart).max() * 1e6)
+
+
+def threshold_rows(estimator: Estimator, base: Matrix, seed: int) -> Matrix:
+    """Rows that reach a node of a tree one float32 step below, at and above its threshold, of shape (m, 5).
+
+    Each node is reached from a row of `base` by moving it to the right side of every split on the way. At most
+    NODES_CHECKED nodes of an estimator, drawn by `seed`, since a forest has hundreds of thousands.
+    """
+    rng = np.random.default_rng(seed)
+    reached = [item for tree in _trees(estimator) for item in _walk(tree, base[rng.integers(len(base))])]
+    if not reached:  # trees without a split, as from a constant price
+        return base[:0]
+    chosen = rng.permutation(len(reached))[:NODES_CHECKED]
+    rows = np.repeat(np.array([reached[i].row for i in chosen], dtype=np.float32), 3, axis=0)
+    features = np.repeat([reached[i].feature for i in chosen], 3)
+    at = np.array([reached[i].threshold for i in chosen], dtype=np.float32)
+    around = np.column_stack([np.nextafter(at, np.float32(-np.inf)), at, np.nextafter(at, np.float32(np.inf))])
+    rows[np.arange(len(rows)), features] = around.ravel()
+    return rows
+
+
+def _within_limit(worst: float, rows: str) -> float:
+    if not worst <= LIMIT_PPM:  # NaN is no certificate either
+        msg = (
+            f"parity is not certified: on {rows} rows ONNX differs from scikit-learn by up to {worst:,.1f} parts per "
+            f"million, at most {LIMIT_PPM:g} are allowed; nothing was published"
+        )
+        raise ParityError(msg)
+    return worst
+
+
+class _Tree(NamedTuple):
+    feature: NDArray[np.int64]
+    threshold: Column
+    left: NDArray[np.int64]
+    right: NDArray[np.int64]
+    split: NDArray[np.bool_]
+
+
+class _Reached(NamedTuple):
+    row: Matrix
+    feature: int
+    threshold: np.float32
+
+
+def _trees(estimator: Estimator) -> Iterator[_Tree]:
+    if isinstance(estimator, HistGradientBoostingRegressor):
+        for (predictor,) in estimator._predictors:  # noqa: SLF001 -- scikit-learn has no public access to these trees
+            n = predictor.nodes
+            yield _Tree(n["feature_idx"], n["num_threshold"], n["left"], n["right"], n["is_leaf"] == 0)
+    elif isinstance(estimator, RandomForestRegressor):
+        for member in estimator.estimators_:
+            t = member.tree_
+            yield _Tree(t.feature, t.threshold, t.children_left, t.children_right, t.children_left >= 0)
+    else:
+        msg = f"parity is not certified: nobody has said here where a {type(estimator).__name__} keeps its thresholds"
+        raise ParityError(msg)
+
+
+def _walk(tree: _Tree, start: Matrix) -> Iterator[_Reached]:
+    lowered = float32_below(tree.threshold).astype(np.float32)
+    waiting = [(0, start)]
+    while waiting:
+        node, row = waiting.pop()
+        if not tree.split[node]:
+            continue
+        feature, threshold = int(tree.feature[node]), lowered[node]
+        yield _Reached(row, feature, threshold)
+        left, right = row.copy(), row.copy()
+        left[feature] = min(row[feature], threshold)
+        right[feature] = max(row[feature], np.nextafter(threshold, np.float32(np.inf)))
+        waiting += [(int(tree.left[node]), left), (int(tree.right[node]), right)]

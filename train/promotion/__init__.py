@@ -1,0 +1,1 @@
+"""From a certified version to a published and judged one."""

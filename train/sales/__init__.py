@@ -1,0 +1,1 @@
+"""From files to sales, and which of them are learned from."""
