@@ -16,13 +16,13 @@ import orjson
 from pricing.artifacts.store import Store
 from pricing.ids import Ids
 from service.contract import EXAMPLE_HOUSE, batch_of
-from service.deployment.loaded_models import Models
+from service.deployment.loaded_models import ModelRegistry
 from service.deployment.worker_slots import RunFolder
 from service.observability.exposition import Exposition
-from service.observability.metrics import Metrics
+from service.observability.metrics import WorkerMetrics
 from service.predictions.cache import Cache
 from service.predictions.handler import Answerer, Request
-from service.predictions.recorder import Books, NotRecorded
+from service.predictions.recorder import NullJournal, PredictionRecorder
 from service.resources import Resources
 from service.trace import Trace
 from train.models.family_names import FAMILY_NAMES
@@ -47,16 +47,16 @@ def main() -> None:
             store = Store(Path(folder))
             store.publish(train(sales, Plan("v1.0.0", "0", 0, family), tell=lambda _: None))
             store.deploy("v1.0.0")
-            report(family, Models(store), requests)
+            report(family, ModelRegistry(store), requests)
 
 
-def report(family: str, models: Models, requests: list[Request]) -> None:
+def report(family: str, models: ModelRegistry, requests: list[Request]) -> None:
     """Print the three figures of one family."""
     models.load()
     sizes = {"no cache": 0, "miss": HOUSES // 2, "hit": HOUSES}
     exposition = Exposition(RunFolder(Path("none")), Store(Path("none")), models)
-    metrics = Metrics()
-    resources = Resources(models, metrics, exposition, Books(NotRecorded(), metrics))
+    metrics = WorkerMetrics()
+    resources = Resources(models, metrics, exposition, PredictionRecorder(NullJournal(), metrics))
     answerers = {
         name: Answerer(
             resources.models, resources.metrics, resources.books, Cache(size), batch_of(1), BODY_BYTES, Ids()

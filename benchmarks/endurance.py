@@ -22,7 +22,7 @@ WARM = 50_000
 ROUND_SECONDS = 5
 
 
-class Held(NamedTuple):
+class ActiveKey(NamedTuple):
     """What all processes hold together; descriptors and threads by process."""
 
     megabytes: float
@@ -65,9 +65,9 @@ def load(port: int, count: int) -> int:
     return sent
 
 
-def held(pids: Sequence[int]) -> Held:
+def held(pids: Sequence[int]) -> ActiveKey:
     """What these processes hold now."""
-    return Held(
+    return ActiveKey(
         sum(proportional_megabytes(pid) for pid in pids),
         [entries(f"/proc/{pid}/fd") for pid in pids],
         [entries(f"/proc/{pid}/task") for pid in pids],
@@ -79,7 +79,7 @@ def entries(folder: str) -> int:
     return sum(1 for _ in Path(folder).iterdir())
 
 
-def tell(sent: int, found: Held) -> None:
+def tell(sent: int, found: ActiveKey) -> None:
     """Print a line."""
     megabytes, descriptors, threads = found
     print(f"{sent:9,} requests: {megabytes:.1f} MB, descriptors {descriptors}, threads {threads}", flush=True)

@@ -20,16 +20,16 @@ from pricing.artifacts.store import Store
 from pricing.ids import Ids
 from pricing.journal.journal import Context, Entry, Journal
 from service.contract import EXAMPLE_HOUSE, batch_of
-from service.deployment.loaded_models import Models, ServedModel
+from service.deployment.loaded_models import ModelRegistry, ServedModel
 from service.deployment.worker_slots import RunFolder
 from service.observability.exposition import Exposition
 from service.observability.logs import RequestLog
-from service.observability.metrics import Files, Metrics, Run
+from service.observability.metrics import Files, PredictionRun, WorkerMetrics
 from service.observability.observer import Observer, Routes
 from service.predictions.cache import Cache
 from service.predictions.handler import Answerer
 from service.predictions.middleware import PredictionMiddleware
-from service.predictions.recorder import Books, Recorder
+from service.predictions.recorder import JournalWriter, PredictionRecorder
 from service.resources import Resources
 from train.models.training import Plan, train
 from train.sales import rows as data
@@ -41,7 +41,7 @@ VERSIONS = 10
 BODY_BYTES = {"/predict": 1 << 14, "/predict/batch": 1 << 20}
 
 
-class NoMetrics(Metrics):
+class NoMetrics(WorkerMetrics):
     """Counts nothing."""
 
     def answered(self, *_: object) -> None:
@@ -54,7 +54,7 @@ class NoMetrics(Metrics):
         """Do nothing."""
 
 
-class NoBooks(Books):
+class NoBooks(PredictionRecorder):
     """Keeps none."""
 
     def enter(self, *_: object) -> None:
@@ -76,11 +76,11 @@ def main() -> None:
         store = Store(root / "artifacts")
         store.publish(train(data.synthetic(seed=0), Plan("v1.0.0", "0", 0, "gradient-boosting"), tell=lambda _: None))
         store.deploy("v1.0.0")
-        models = Models(store)
+        models = ModelRegistry(store)
         models.load()
         run = RunFolder(root / "run")
         slot = run.claim()
-        metrics = Metrics(Files.of(*slot.metrics))
+        metrics = WorkerMetrics(Files.of(*slot.metrics))
         journal = Journal(root / "journal", "benchmark", slot.number, 64 * 1024 * 1024, 1)
         journal.start()
         with (root / "log").open("wb") as file:
@@ -90,14 +90,14 @@ def main() -> None:
 
 
 def report(  # noqa: PLR0913, PLR0917 -- the parts
-    run: RunFolder, store: Store, models: Models, metrics: Metrics, journal: Journal, log: RequestLog
+    run: RunFolder, store: Store, models: ModelRegistry, metrics: WorkerMetrics, journal: Journal, log: RequestLog
 ) -> None:
     """Print what each part costs."""
     exposition = Exposition(run, store, models)
     nothing, nowhere = NoMetrics(), NoJournal()
 
-    def parts(metrics: Metrics, journal: Recorder, log: RequestLog | None) -> Resources:
-        return Resources(models, metrics, exposition, Books(journal, metrics), log)
+    def parts(metrics: WorkerMetrics, journal: JournalWriter, log: RequestLog | None) -> Resources:
+        return Resources(models, metrics, exposition, PredictionRecorder(journal, metrics), log)
 
     none = Resources(models, nothing, exposition, NoBooks(nowhere, nothing))
     made = {
@@ -132,17 +132,17 @@ def not_reached(_environ: object, _start: object) -> list[bytes]:
     raise NotImplementedError
 
 
-def scrape(run: RunFolder, store: Store, models: Models) -> None:
+def scrape(run: RunFolder, store: Store, models: ModelRegistry) -> None:
     """Print what one scrape costs when two workers have served ten versions."""
     model = models.serving().champion
     houses = np.array([list(EXAMPLE_HOUSE.values())], dtype=np.float32)
     prediction = model.predictor.predict(houses, 0.9)
     for slot in (run.claim(), run.claim()):
-        metrics = Metrics(Files.of(*slot.metrics))
+        metrics = WorkerMetrics(Files.of(*slot.metrics))
         for number in range(VERSIONS):
             manifest = model.manifest.model_copy(update={"version": f"v1.{number}.0"})
             served = ServedModel.of(model.digest, manifest, model.predictor)
-            metrics.predicted(served, "champion", houses, prediction, Run("off", 0.001))
+            metrics.predicted(served, "champion", houses, prediction, PredictionRun("off", 0.001))
             metrics.answered("/predict", "POST", "200", manifest.version, 0.001)
     exposition = Exposition(run, store, models)
     took = []

@@ -16,7 +16,7 @@ from pricing.artifacts.manifest import Calibration
 from pricing.house import Column, Matrix
 from pricing.inference.predictor import Predictor
 from train.models.training import Plan, train
-from train.promotion.judge import Contender, Evidence, Verdict, judge
+from train.promotion.judge import Candidate, JudgementRows, Verdict, judge
 from train.sales import rows as data
 
 HOUSES: Final = (200, 500, 1_000, 2_000, 5_000)
@@ -75,12 +75,12 @@ class Simulation:
         log_price, old, new, spread = (np.repeat(column, sales) for column in columns)
         rows = houses * sales
         position = np.repeat(np.arange(houses) / houses, sales) if known else np.arange(rows) / rows
-        evidence = Evidence(
+        evidence = JudgementRows(
             np.zeros((rows, 5), np.float32), np.exp(log_price), position, 0, only_new=False, used_before=0
         )
         champion = Predictor(Made(log_price + old, spread), self._table)
         challenger = Predictor(Made(log_price + new, spread), self._table)
-        return judge(Contender(self._manifest, champion), Contender(self._manifest, challenger), evidence)
+        return judge(Candidate(self._manifest, champion), Candidate(self._manifest, challenger), evidence)
 
     def _errors(self, houses: int) -> tuple[Column, Column]:
         shared, old, new = self._rng.standard_t(FREEDOM, (3, houses))

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Final
 
 from service.access.client_address import Clients
-from service.access.memory_window import FORGOTTEN_AT_ONCE, MOST_CLIENTS, MemoryWindow
+from service.access.memory_window import FORGOTTEN_AT_ONCE, MAX_CLIENTS, MemoryWindow
 
 SECONDS: Final = 60.0
 AMOUNT: Final = 100
@@ -82,7 +82,7 @@ def main() -> None:
     del flood
     print(f"memory in the window                 {flooded:.0f} MB, {len(window):,} clients remembered")
     clock.now += SECONDS
-    drain = costs(window, one_of_ten, MOST_CLIENTS // FORGOTTEN_AT_ONCE + 1)
+    drain = costs(window, one_of_ten, MAX_CLIENTS // FORGOTTEN_AT_ONCE + 1)
     print(f"after the window, while it forgets   {told(drain)}")
     print(f"ten clients again                    {told(costs(window, one_of_ten, SAMPLE))}")
     print(f"memory after the window              {megabytes() - empty:.0f} MB, {len(window):,} clients remembered")

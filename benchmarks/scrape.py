@@ -14,10 +14,10 @@ import numpy as np
 
 from pricing.artifacts.store import Store
 from service.contract import EXAMPLE_HOUSE
-from service.deployment.loaded_models import Models, ServedModel
+from service.deployment.loaded_models import ModelRegistry, ServedModel
 from service.deployment.worker_slots import RunFolder
 from service.observability.exposition import Exposition
-from service.observability.metrics import Files, Metrics, Run
+from service.observability.metrics import Files, PredictionRun, WorkerMetrics
 from train.models.training import Plan, train
 from train.sales import rows as data
 
@@ -35,10 +35,10 @@ def main() -> None:
         plan = Plan("v1.0.0", "0", 0, "gradient-boosting")
         store.publish(train(data.synthetic(seed=0, rows=1_500), plan, tell=lambda _: None))
         store.deploy("v1.0.0")
-        models = Models(store)
+        models = ModelRegistry(store)
         models.load()
         run = RunFolder(root / "run")
-        workers = [Metrics(Files.of(*run.claim().metrics)) for _ in range(WORKERS)]
+        workers = [WorkerMetrics(Files.of(*run.claim().metrics)) for _ in range(WORKERS)]
         exposition = Exposition(run, store, models)
         served, retiring = 0, []
         print("versions    text ms   summary ms       bytes of the text   bytes on disk")
@@ -54,7 +54,7 @@ def main() -> None:
         print(f"to retire a version takes a worker {low:.1f} ms, at most {high:.1f}")
 
 
-def serve(model: ServedModel, workers: list[Metrics], number: int) -> None:
+def serve(model: ServedModel, workers: list[WorkerMetrics], number: int) -> None:
     """Count a prediction of a version, and some other requests, in each worker."""
     manifest = model.manifest.model_copy(update={"version": name(number)})
     served = ServedModel.of(model.digest, manifest, model.predictor)
@@ -62,13 +62,13 @@ def serve(model: ServedModel, workers: list[Metrics], number: int) -> None:
     prediction = model.predictor.predict(houses, 0.9)
     for metrics in workers:
         metrics.loaded(manifest.version)
-        metrics.predicted(served, "champion", houses, prediction, Run("off", 0.001))
+        metrics.predicted(served, "champion", houses, prediction, PredictionRun("off", 0.001))
         metrics.answered("/predict", "POST", "200", manifest.version, 0.001)
         for route in ROUTES:
             metrics.answered(route, "GET", "200", "", 0.001)
 
 
-def retire(metrics: Metrics, number: int) -> float:
+def retire(metrics: WorkerMetrics, number: int) -> float:
     """Keep this version and the one before; returns milliseconds."""
     begun = time.perf_counter()
     metrics.retire({name(number), name(number - 1)}, ())

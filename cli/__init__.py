@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 import click
 
 from cli.endings import Commands, uninterrupted
-from pricing.artifacts.deployment import Deployment, Target, divided, promoted, rolled_back, succeeded
+from pricing.artifacts import deployment as plans
+from pricing.artifacts.deployment import Deployment, DeploymentPlan
 from pricing.artifacts.manifest import is_version
 from pricing.artifacts.store import Store
 from pricing.errors import ArtifactError, DamagedArtifactError, JournalError, NothingDeployedError, changed
@@ -31,7 +32,7 @@ UNCONFIRMED: Final = 3  # deployed, but no worker lives that could say that it s
 NOT_BETTER: Final = 4  # the challenger stays published and is not deployed
 
 
-class Place(NamedTuple):
+class Workspace(NamedTuple):
     """Where the versions are, the workers that serve them, and what these have answered."""
 
     store: Store
@@ -109,7 +110,7 @@ LIFETIME: Final = _Lifetime()
 @click.pass_context
 def main(ctx: click.Context, artifacts: Path, run: Path, journal: Path) -> None:
     """House prices with an interval that holds at its level."""
-    ctx.obj = Place(Store(artifacts), KeyStore(artifacts), run, journal)
+    ctx.obj = Workspace(Store(artifacts), KeyStore(artifacts), run, journal)
 
 
 data_option = partial(click.option, "--data", type=click.Path(path_type=Path))
@@ -141,7 +142,7 @@ keep_option = click.option(
 @keep_option
 @click.pass_obj
 def train(  # noqa: PLR0913 -- one for each option
-    place: Place,
+    place: Workspace,
     data: Path | None,
     query: str | None,
     family: FamilyName | None,
@@ -160,12 +161,14 @@ def train(  # noqa: PLR0913 -- one for each option
         msg = "--query needs --data with a .duckdb file"
         raise click.UsageError(msg)
     with _training():
-        from train.promotion.publish import Order, train_and_publish
-    trained = train_and_publish(place.store, Order(data, query, family, version, deploy, seed))
+        from train.promotion.publish import TrainOptions, train_and_publish
+    trained = train_and_publish(place.store, TrainOptions(data, query, family, version, deploy, seed))
     published = trained.manifest.version
     with changed(f"{published} is published"):
         if trained.deploy:
-            _roll_out(place, lambda current: promoted(current, published), then=lambda: _prune(place, keep, published))
+            _roll_out(
+                place, lambda current: plans.promote(current, published), then=lambda: _prune(place, keep, published)
+            )
         else:
             click.echo(f"not deployed: `appraiser promote {published}` does it")
             _prune(place, keep, published)
@@ -180,7 +183,7 @@ def train(  # noqa: PLR0913 -- one for each option
 @click.option("--dry-run", is_flag=True, help="Judge only: publish and deploy nothing.")
 @click.pass_obj
 def retrain(  # noqa: PLR0913 -- one for each option
-    place: Place, data: Path, query: str | None, family: FamilyName | None, *, seed: int, keep: int, dry_run: bool
+    place: Workspace, data: Path, query: str | None, family: FamilyName | None, *, seed: int, keep: int, dry_run: bool
 ) -> None:
     """Train a challenger on new data, judge it against the champion, and deploy it only if it is better.
 
@@ -189,8 +192,8 @@ def retrain(  # noqa: PLR0913 -- one for each option
     and the last line says what is published or deployed.
     """
     with _training():
-        from train.promotion.retraining import RetrainOrder, retrain
-    verdict = retrain(place.store, RetrainOrder(data, query, family, seed, dry_run))
+        from train.promotion.retraining import RetrainOptions, retrain
+    verdict = retrain(place.store, RetrainOptions(data, query, family, seed, dry_run))
     confirmed = True
     if not dry_run:
         with changed(f"{verdict.challenger} is published"):
@@ -200,21 +203,23 @@ def retrain(  # noqa: PLR0913 -- one for each option
     _exit_unless(confirmed)
 
 
-def _judged(place: Place, keep: int, verdict: "Verdict") -> bool:
+def _judged(place: Workspace, keep: int, verdict: "Verdict") -> bool:
     """Deploy a challenger that is better, and prune; returns whether the deployment, if there is one, is confirmed."""
 
     def prune() -> None:
         _prune(place, keep, verdict.challenger)
 
     if verdict.is_better:
-        return _roll_out(place, lambda current: succeeded(current, verdict.champion, verdict.challenger), then=prune)
+        return _roll_out(
+            place, lambda current: plans.promote_challenger(current, verdict.champion, verdict.challenger), then=prune
+        )
     prune()
     return True
 
 
 @main.command()
 @click.pass_obj
-def models(place: Place) -> None:
+def models(place: Workspace) -> None:
     """List what is published and what is deployed."""
     versions = place.store.versions()
     if not versions:
@@ -231,42 +236,42 @@ def models(place: Place) -> None:
 @main.command()
 @click.argument("version")
 @click.pass_obj
-def verify(place: Place, version: str) -> None:
+def verify(place: Workspace, version: str) -> None:
     """Check digest, manifest and examples of VERSION, in a child process with limits."""
-    from pricing.inference.sandbox import prove
+    from pricing.inference.sandbox import load_in_sandbox
 
     artifact = place.store.read(version, place.store.seal(version))
-    prove(artifact)
+    load_in_sandbox(artifact)
     click.echo(f"{version}: digest, manifest and {len(artifact.manifest.examples)} examples are as published")
 
 
 @main.command()
 @click.argument("version")
 @click.pass_obj
-def promote(place: Place, version: str) -> None:
+def promote(place: Workspace, version: str) -> None:
     """Deploy VERSION after checking it as `verify` does; ends a split."""
-    _exit_unless(_roll_out(place, lambda current: promoted(current, version)))
+    _exit_unless(_roll_out(place, lambda current: plans.promote(current, version)))
 
 
 @main.command()
 @click.pass_obj
-def rollback(place: Place) -> None:
+def rollback(place: Workspace) -> None:
     """Deploy the previous champion again."""
-    _exit_unless(_roll_out(place, rolled_back))
+    _exit_unless(_roll_out(place, plans.roll_back))
 
 
 @main.command()
 @click.argument("weights", nargs=-1, required=True, metavar="VERSION=PERCENT...", callback=_weights)
 @click.pass_obj
-def split(place: Place, weights: Mapping[str, int]) -> None:
+def split(place: Workspace, weights: Mapping[str, int]) -> None:
     """Split clients over the champion and other versions, by whole percent; VERSION=100 ends a split."""
-    _exit_unless(_roll_out(place, lambda current: divided(current, weights)))
+    _exit_unless(_roll_out(place, lambda current: plans.split_traffic(current, weights)))
 
 
 @main.command()
 @click.argument("prediction_id")
 @click.pass_obj
-def replay(place: Place, prediction_id: str) -> None:
+def replay(place: Workspace, prediction_id: str) -> None:
     """Price a recorded house again with its version. Price and bounds may differ by 2 ulp, as exp does."""
     from pricing.inference.predictor import load
     from pricing.journal.journal import find
@@ -294,14 +299,14 @@ def keys() -> None:
 @click.option("--scope", "scopes", multiple=True, required=True, type=click.Choice(SCOPES), help="Once for each.")
 @click.option("--expires", type=LIFETIME, default="365d", show_default=True, help="30m, 12h, 90d, or never.")
 @click.pass_obj
-def create_key(place: Place, note: str, scopes: tuple[Scope, ...], expires: timedelta | None) -> None:
+def create_key(place: Workspace, note: str, scopes: tuple[Scope, ...], expires: timedelta | None) -> None:
     """Make a key for NAME and print it: once, since only its digest is kept."""
     _tell_key(lambda: place.keys.create(note, scopes, expires))
 
 
 @keys.command("list")
 @click.pass_obj
-def list_keys(place: Place) -> None:
+def list_keys(place: Workspace) -> None:
     """Print every key: its id, what it is worth, its end, its scopes, and whose it is."""
     now = datetime.now(UTC)
     for key in place.keys.stored():
@@ -312,7 +317,7 @@ def list_keys(place: Place) -> None:
 @keys.command("revoke")
 @click.argument("key_id", metavar="ID")
 @click.pass_obj
-def revoke_key(place: Place, key_id: str) -> None:
+def revoke_key(place: Workspace, key_id: str) -> None:
     """End a key now: within a second and a half, every worker refuses it."""
     with uninterrupted():
         sentence = f"{key_id} of {place.keys.revoke(key_id).note} is revoked"
@@ -324,14 +329,14 @@ def revoke_key(place: Place, key_id: str) -> None:
 @click.argument("key_id", metavar="ID")
 @click.option("--overlap", type=LIFETIME, default="1d", show_default=True, help="How long the old one is good for.")
 @click.pass_obj
-def rotate_key(place: Place, key_id: str, overlap: timedelta | None) -> None:
+def rotate_key(place: Workspace, key_id: str, overlap: timedelta | None) -> None:
     """Make the successor of a key, with its name, scopes and lifetime, and print it."""
     _tell_key(lambda: place.keys.rotate(key_id, overlap))
 
 
 @main.command()
 @click.pass_obj
-def serve(place: Place) -> None:
+def serve(place: Workspace) -> None:
     """Run the service with gunicorn, as gunicorn.conf.py in this folder says."""
     if not Path("gunicorn.conf.py").is_file():
         msg = f"there is no gunicorn.conf.py in {Path.cwd()}; run this command in the folder that holds it"
@@ -360,7 +365,7 @@ def _training() -> Iterator[None]:
         raise click.ClickException(msg) from error
 
 
-def _prune(place: Place, keep: int, newest: str) -> None:
+def _prune(place: Workspace, keep: int, newest: str) -> None:
     """Remove the oldest versions beyond `keep`, but none while it is not known which ones the journal names."""
     from pricing.journal.journal import named_versions
 
@@ -382,7 +387,7 @@ def _exit_unless(confirmed: bool) -> None:  # noqa: FBT001 -- its only argument
 
 
 def _roll_out(
-    place: Place, target: Callable[[Deployment | None], Target], then: Callable[[], object] | None = None
+    place: Workspace, target: Callable[[Deployment | None], DeploymentPlan], then: Callable[[], object] | None = None
 ) -> bool:
     """Deploy, say how many workers serve it, and do what is due then; returns whether any worker has confirmed it."""
     from service.deployment.rollout import roll_out, told

@@ -22,7 +22,7 @@ def use_one_arena() -> None:
         tune(M_ARENA_MAX, 1)
 
 
-def collect_rarely() -> None:
+def raise_gc_threshold() -> None:
     """Look for cycles once in a while, not seven times in every batch.
 
     Predictions make none, so counting references frees them. By Python's default (700) looking took 35 % of a batch of
@@ -31,7 +31,7 @@ def collect_rarely() -> None:
     gc.set_threshold(NEW_CONTAINERS, *gc.get_threshold()[1:])
 
 
-def give_back() -> None:
+def trim_heap() -> None:
     """Return free pages to the system. Takes 2 ms; without it a worker would keep 100 MB of former models."""
     gc.collect(1)  # the young: connections that are over, between which no page would be free
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)

@@ -32,10 +32,10 @@ from service.contract import (
     Unready,
     batch_of,
 )
-from service.deployment.loaded_models import Models, ServedModel, Serving
+from service.deployment.loaded_models import LoadedDeployment, ModelRegistry, ServedModel
 from service.errors import NOTHING_HERE, KeysUnknownError, NotReadyError, refusal
 from service.observability.exposition import Exposition
-from service.observability.metrics import Metrics as CountedMetrics
+from service.observability.metrics import WorkerMetrics
 from service.observability.observer import Observer, Routes
 from service.predictions.cache import Cache
 from service.predictions.handler import BATCH, SINGLE, Answerer, parse_query
@@ -135,7 +135,7 @@ def guard_of(
     return Guard(application, resources.keys, limiter, clients, clock)
 
 
-def limiter_of(settings: Settings, metrics: CountedMetrics) -> "Limiter | None":
+def limiter_of(settings: Settings, metrics: WorkerMetrics) -> "Limiter | None":
     """What limits clients, where the operator wants it."""
     if not settings.rate_limit:
         return None
@@ -156,7 +156,7 @@ def prediction_views(answerer: Answerer) -> Blueprint:
     return views
 
 
-def model_views(models: Models, keys: Keys | None) -> Blueprint:
+def model_views(models: ModelRegistry, keys: Keys | None) -> Blueprint:
     """What answers, and whether it can."""
     views = Blueprint("models", __name__)
 
@@ -226,7 +226,7 @@ def documentation_views(openapi: dict[str, Any]) -> Blueprint:
     return views
 
 
-def summarize(serving: Serving) -> ModelList:
+def summarize(serving: LoadedDeployment) -> ModelList:
     """What /models says."""
     deployment, arms = serving.deployment, serving.deployment.arms
     models = [

@@ -25,7 +25,7 @@ from pydantic import ValidationError
 from service.reply import Headers, Reply, json_reply
 from worker.wsgi import FAILED
 
-MOST_PROBLEMS: Final = 20
+MAX_PROBLEMS: Final = 20
 REALM: Final = 'Bearer realm="Appraiser"'
 NOTHING_HERE: Final = "There is nothing at this path; /docs lists what there is."
 
@@ -99,7 +99,7 @@ class InvalidRequestError(RequestError):
         found = error.errors(include_url=False, include_context=False, include_input=False)
         self.problems: list[Mapping[str, Any]] = [
             {"type": problem["type"], "loc": [where, *problem["loc"]], "msg": problem["msg"]}
-            for problem in found[:MOST_PROBLEMS]
+            for problem in found[:MAX_PROBLEMS]
         ]
 
 

@@ -8,14 +8,14 @@ from typing import Self
 from pricing.artifacts.store import Store
 from pricing.journal.journal import Journal
 from service.access.api_keys import Keys, KeyStore
-from service.deployment.loaded_models import Models
+from service.deployment.loaded_models import ModelRegistry
 from service.deployment.watcher import Watcher
 from service.deployment.worker_slots import RunFolder, Slot
 from service.observability.exposition import Exposition
 from service.observability.logs import RequestLog
-from service.observability.metrics import Files, Metrics
+from service.observability.metrics import Files, WorkerMetrics
 from service.observability.retirement import Retirement
-from service.predictions.recorder import Books, NotRecorded, Recorder
+from service.predictions.recorder import JournalWriter, NullJournal, PredictionRecorder
 from service.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -25,10 +25,10 @@ logger = logging.getLogger(__name__)
 class Resources:
     """Made once by the composition root, or by a test."""
 
-    models: Models
-    metrics: Metrics
+    models: ModelRegistry
+    metrics: WorkerMetrics
     exposition: Exposition
-    books: Books
+    books: PredictionRecorder
     log: RequestLog | None = None
     keys: Keys | None = None
     """None where nobody needs one."""
@@ -42,12 +42,12 @@ class Resources:
         run, store = RunFolder(settings.run), Store(settings.artifacts)
         slot = _claim(run)
         metrics = _metrics(slot)
-        models = Models(store, metrics)
+        models = ModelRegistry(store, metrics)
         keys = _keys(settings)
         watcher = Watcher(models, slot, keys, Retirement(run, models, metrics, keys).look)
         watcher.start()
         atexit.register(watcher.stop)
-        books = Books(_journal(settings, slot, metrics), metrics)
+        books = PredictionRecorder(_journal(settings, slot, metrics), metrics)
         return cls(models, metrics, Exposition(run, store, models), books, RequestLog(), keys)
 
 
@@ -60,21 +60,21 @@ def _claim(run: RunFolder) -> Slot | None:
         return None
 
 
-def _metrics(slot: Slot | None) -> Metrics:
+def _metrics(slot: Slot | None) -> WorkerMetrics:
     try:
-        return Metrics(Files.of(*slot.metrics) if slot else None)
+        return WorkerMetrics(Files.of(*slot.metrics) if slot else None)
     except OSError as error:
         logger.error("the metrics of this worker are not kept: %s", error.strerror)  # noqa: TRY400 -- the same
-        return Metrics()
+        return WorkerMetrics()
 
 
 def _keys(settings: Settings) -> Keys | None:
     return Keys(KeyStore(settings.artifacts)) if settings.require_keys else None
 
 
-def _journal(settings: Settings, slot: Slot | None, metrics: Metrics) -> Recorder:
+def _journal(settings: Settings, slot: Slot | None, metrics: WorkerMetrics) -> JournalWriter:
     if slot is None:
-        return NotRecorded()
+        return NullJournal()
     journal = Journal(
         settings.journal,
         settings.instance,

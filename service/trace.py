@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 ENVIRON_KEY: Final = "appraiser.trace"
 REQUEST_ID: Final = "X-Request-ID"
-SANE: Final = re.compile(r"[A-Za-z0-9._:/+=@-]{1,128}")
+REQUEST_ID_PATTERN: Final = re.compile(r"[A-Za-z0-9._:/+=@-]{1,128}")
 # https://www.w3.org/TR/trace-context/#traceparent-header; later versions may say more behind what we know
 TRACEPARENT: Final = re.compile(
     r"(?!ff)([0-9a-f]{2})-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-[0-9a-f]{2}(-.*)?"
@@ -44,7 +44,7 @@ class Trace:
 def begin(environ: "WSGIEnvironment", ids: Ids) -> Trace:
     """Take the request's id if it is sane, and else make one; remember it in the environ."""
     given = environ.get("HTTP_X_REQUEST_ID")
-    trace = Trace(given) if given and SANE.fullmatch(given) else Trace(ids.one(), is_ours=True)
+    trace = Trace(given) if given and REQUEST_ID_PATTERN.fullmatch(given) else Trace(ids.one(), is_ours=True)
     parent = environ.get("HTTP_TRACEPARENT")
     if parent:
         trace.parent = parent_of(parent)

@@ -19,8 +19,8 @@ from pricing.artifacts.manifest import Manifest
 from pricing.artifacts.store import (
     GRAPH_FILE,
     MANIFEST_FILE,
-    MOST_BYTES,
-    MOST_MANIFEST_BYTES,
+    MAX_BYTES,
+    MAX_MANIFEST_BYTES,
     POINTER_FILE,
     Artifact,
     Store,
@@ -228,11 +228,11 @@ BAD: Final[dict[str, Bad]] = {
     "huge dimensions": Bad(by(huge_dimensions), "a constant of the graph declares 1,099,511,627,776 elements "),
     "foreign operator": Bad(by(foreign_operator), "the graph uses the operator 'com.example.Add'"),
     "huge manifest": Bad(
-        lambda good, _: resealed(renamed(good.manifest, MOST_MANIFEST_BYTES), good.graph),
+        lambda good, _: resealed(renamed(good.manifest, MAX_MANIFEST_BYTES), good.graph),
         "/manifest.json, expected 1,048,576 at most",
     ),
     "huge graph": Bad(
-        lambda good, _: as_published(good, good.graph)._replace(size=MOST_BYTES + 1),
+        lambda good, _: as_published(good, good.graph)._replace(size=MAX_BYTES + 1),
         "/model.onnx, expected 67,108,864 at most",
     ),
     "features in another order": Bad(

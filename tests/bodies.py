@@ -6,9 +6,9 @@ Loc: TypeAlias = tuple[str | int, ...]
 
 MARKER: Final = "PLANTED"  # wherever a body has room for it; no answer may contain it
 JSON: Final = "application/json"
-MOST_BYTES: Final = 16_384  # default of APPRAISER_MAX_PREDICT_BODY_BYTES
-MOST_BATCH_BYTES: Final = 1_048_576  # default of APPRAISER_MAX_BODY_BYTES
-MOST_ROWS: Final = 1_000  # default of APPRAISER_MAX_BATCH_ROWS
+MAX_BYTES: Final = 16_384  # default of APPRAISER_MAX_PREDICT_BODY_BYTES
+MAX_BATCH_BYTES: Final = 1_048_576  # default of APPRAISER_MAX_BODY_BYTES
+MAX_ROWS: Final = 1_000  # default of APPRAISER_MAX_BATCH_ROWS
 BODY: Final[tuple[Loc, ...]] = (("body",),)
 
 
@@ -142,7 +142,7 @@ WELL: Final = (
     Case("next to no square feet", house("square_feet", "1e-40"), 200),
     Case("emoji and escapes in a field that is not known", house(MARKER, '"\\u0000\\ud83d\\ude00 😀"'), 200),
     Case("a key twice, the last is right", b'{"bedrooms": "2", ' + GOOD[1:], 200),
-    Case("exactly as many bytes as allowed", GOOD.ljust(MOST_BYTES), 200),
+    Case("exactly as many bytes as allowed", GOOD.ljust(MAX_BYTES), 200),
     Case("a level", asking(GOOD, '"confidence": 0.5'), 200),
     Case("no level and no version", asking(GOOD, '"confidence": null, "model_version": null'), 200),
     Case("a version", asking(GOOD, '"model_version": "champion"'), 200),
@@ -187,7 +187,7 @@ ILL: Final = (
     *(Case(f"not JSON: {name}", body, 422, BODY) for name, body in NOT_JSON.items()),
     *(Case(f"not an object: {name}", body, 422, BODY) for name, body in NOT_OBJECTS.items()),
     Case("a batch sent as one house", batch(GOOD), 422, tuple(("body", field) for field in FIELDS)),
-    Case("one byte more than allowed", GOOD.ljust(MOST_BYTES + 1), 413),
+    Case("one byte more than allowed", GOOD.ljust(MAX_BYTES + 1), 413),
     Case("2 MB of JSON", house(MARKER, f'"{MARKER * 285_714}"'), 413),
     Case("2 MB of anything, as text", b"x" * 2_000_000, 413, content_type="text/plain"),
     *(Case(f"content type: {name}", GOOD, 415, content_type=media) for name, media in OTHER_TYPES.items()),
@@ -201,7 +201,7 @@ def _many(name: str, body: bytes, status: int, *blamed: Loc) -> Case:
 
 BATCHES: Final = (
     _many("one house", batch(GOOD), 200),
-    _many("as many houses as allowed", batch(*[without(MARKER)] * MOST_ROWS), 200),
+    _many("as many houses as allowed", batch(*[without(MARKER)] * MAX_ROWS), 200),
     _many("a level", asking(batch(GOOD), '"confidence": 0.5'), 200),
     _many("no level", asking(batch(GOOD), '"confidence": null'), 200),
     _many("a level as text", asking(batch(GOOD), '"confidence": "0.5"'), 422, ("confidence",)),
@@ -209,7 +209,7 @@ BATCHES: Final = (
     _many("a row without a level", batch(asking(GOOD, '"confidence": null')), 200),
     _many("a row with a level", batch(GOOD, asking(GOOD, '"confidence": 0.5')), 422, ("houses", 1, "confidence")),
     _many("a row with a version", batch(asking(GOOD, '"model_version": ""')), 422, ("houses", 0, "model_version")),
-    _many("one house too many", batch(*[without(MARKER)] * (MOST_ROWS + 1)), 422, ("houses",)),
+    _many("one house too many", batch(*[without(MARKER)] * (MAX_ROWS + 1)), 422, ("houses",)),
     _many("no house", batch(), 422, ("houses",)),
     _many("no houses", b"{}", 422, ("houses",)),
     _many("houses is null", b'{"houses": null}', 422, ("houses",)),
@@ -223,8 +223,8 @@ BATCHES: Final = (
     _many("100,000 empty houses", b'{"houses": [' + b"{}," * 99_999 + b"{}]}", 422, ()),
     _many("10,000 empty houses", b'{"houses": [' + b"{}," * 9_999 + b"{}]}", 422, ("houses",)),
     _many("300,000 numbers", b'{"houses": [' + b"1," * 299_999 + b"1]}", 422, ("houses",)),
-    _many("exactly as many bytes as allowed", batch(GOOD).ljust(MOST_BATCH_BYTES), 200),
-    _many("one byte more than allowed", batch(GOOD).ljust(MOST_BATCH_BYTES + 1), 413),
+    _many("exactly as many bytes as allowed", batch(GOOD).ljust(MAX_BATCH_BYTES), 200),
+    _many("one byte more than allowed", batch(GOOD).ljust(MAX_BATCH_BYTES + 1), 413),
     _many("a field of many bytes that is not known", batch(house(MARKER, f'"{MARKER * 100_000}"')), 200),
     _many(
         "many fields that are not known",
@@ -255,15 +255,15 @@ BATCHES: Final = (
     ),
     _many(
         "1,000 rows with nothing right",
-        batch(*[b"{}"] * MOST_ROWS),
+        batch(*[b"{}"] * MAX_ROWS),
         422,
         *(("houses", row, field) for row in range(4) for field in FIELDS),
     ),
     _many(
         "the last of 1,000 rows is bad",
-        batch(*[GOOD] * (MOST_ROWS - 1), house("square_feet", "-1")),
+        batch(*[GOOD] * (MAX_ROWS - 1), house("square_feet", "-1")),
         422,
-        ("houses", MOST_ROWS - 1, "square_feet"),
+        ("houses", MAX_ROWS - 1, "square_feet"),
     ),
     _many("2 MB", batch(*[house(MARKER, f'"{MARKER * 300}"')] * 950), 413),
     Case("batch: content type: plain text", batch(GOOD), 415, content_type="text/plain", path="/predict/batch"),

@@ -16,12 +16,12 @@ from itertools import chain, combinations, product
 from pathlib import Path
 from typing import Any
 
-from pricing.files.filesystem import Disk
+from pricing.files.filesystem import FileSystem
 
 Operation = tuple[str, Path, Any]
 
 
-class RecordingDisk(Disk):
+class RecordingDisk(FileSystem):
     """A disk that remembers, relative to `base`, what it was asked for."""
 
     def __init__(self, base: Path) -> None:

@@ -14,11 +14,11 @@ from pricing.ids import Ids
 from pricing.inference.predictor import Predictor, Runs
 from service.access.api_keys import Keys
 from service.app import Application, create_app
-from service.deployment.loaded_models import Models, ServedModel, Serving
+from service.deployment.loaded_models import LoadedDeployment, ModelRegistry, ServedModel
 from service.deployment.worker_slots import RunFolder
 from service.observability.exposition import Exposition
-from service.observability.metrics import Metrics
-from service.predictions.recorder import Books, Recorder
+from service.observability.metrics import WorkerMetrics
+from service.predictions.recorder import JournalWriter, PredictionRecorder
 from service.resources import Resources
 from service.settings import Settings
 from tests.fakes import SPREAD, KeptInMemory, ThousandDollarsASquareFoot
@@ -47,23 +47,23 @@ INSIDE: Final = "what happened inside, which is nobody's business"
 DEFAULTS: Final = Settings.model_construct()  # whatever the environment says
 
 
-class Always(Models):
+class Always(ModelRegistry):
     """Models that need no store: always the same one."""
 
     def __init__(self, model: ServedModel) -> None:
         super().__init__(NO_STORE)
         version = model.manifest.version
         deployment = Deployment(generation=GENERATION, champion=version, sha256={version: model.digest})
-        self._serving = Serving(deployment, {version: model})
+        self._serving = LoadedDeployment(deployment, {version: model})
 
 
-class Broken(Models):
+class Broken(ModelRegistry):
     """Models that fail as nobody foresaw."""
 
     def __init__(self) -> None:
         super().__init__(NO_STORE)
 
-    def serving(self) -> Serving:
+    def serving(self) -> LoadedDeployment:
         raise RuntimeError(INSIDE)
 
 
@@ -84,12 +84,15 @@ def fake_model(manifest: Manifest, graph: Runs) -> ServedModel:
 
 
 def resources(
-    models: Models, journal: Recorder | None = None, metrics: Metrics | None = None, keys: Keys | None = None
+    models: ModelRegistry,
+    journal: JournalWriter | None = None,
+    metrics: WorkerMetrics | None = None,
+    keys: Keys | None = None,
 ) -> Resources:
     """What a worker would have, without any folder."""
     exposition = Exposition(RunFolder(Path("there is no folder")), NO_STORE, models)
-    metrics = metrics or Metrics()
-    return Resources(models, metrics, exposition, Books(journal or KeptInMemory(), metrics), keys=keys)
+    metrics = metrics or WorkerMetrics()
+    return Resources(models, metrics, exposition, PredictionRecorder(journal or KeptInMemory(), metrics), keys=keys)
 
 
 def fake_app(

@@ -23,7 +23,7 @@ class SameIds(Ids):
 
 
 class KeptInMemory:
-    """A journal (`service.predictions.recorder.Recorder`) whose records can be looked at."""
+    """A journal (`service.predictions.recorder.JournalWriter`) whose records can be looked at."""
 
     def __init__(self) -> None:
         self.records: list[tuple[Context, Entry]] = []

@@ -17,7 +17,7 @@ from click.testing import CliRunner, Result
 from cli import NOT_BETTER, UNCONFIRMED, main
 from cli.endings import CHANGED
 from pricing.artifacts.store import Artifact, Store
-from service.access.api_keys import KeyRing, KeyStore
+from service.access.api_keys import KeySnapshot, KeyStore
 from tests.gunicorn_process import ROOT
 from train.sales import market
 from train.sales.tables import COLUMNS
@@ -565,7 +565,7 @@ class TestKeys:
         end = f"{key.expires_at:%Y-%m-%d %H:%M} UTC"
         assert made.exit_code == 0
         assert made.stderr == f"{key.id} of the web shop: predict, read, until {end}; this is shown only now:\n"
-        assert KeyRing([key]).holder(made.stdout.removesuffix("\n")) is not None
+        assert KeySnapshot([key]).authenticate(made.stdout.removesuffix("\n")) is not None
         assert run("keys", "list").output == f"{key.id}  active   {end}  predict,read          the web shop\n"
         assert key.expires_at == key.created_at + timedelta(days=90)
         assert key.sha256 not in made.output
@@ -587,7 +587,7 @@ class TestKeys:
         old, new = KeyStore(store.root).stored()
 
         assert old.expires_at == new.created_at + timedelta(days=1)
-        assert KeyRing([new]).holder(rotated.stdout.strip()) is not None
+        assert KeySnapshot([new]).authenticate(rotated.stdout.strip()) is not None
         assert run("keys", "revoke", new.id).output == f"{new.id} of a is revoked\n"
         assert [line.split()[1] for line in run("keys", "list").output.splitlines()] == ["active", "revoked"]
         assert error_of(run("keys", "rotate", new.id)) == f"the key {new.id} is revoked; create another"

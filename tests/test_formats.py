@@ -16,23 +16,23 @@ import numpy as np
 import orjson
 import pytest
 
-from pricing.artifacts.deployment import Deployment, promoted
+from pricing.artifacts.deployment import Deployment, promote
 from pricing.artifacts.manifest import Manifest, is_version
 from pricing.artifacts.store import MANIFEST_FILE, POINTER_FILE, Artifact, Store
 from pricing.errors import DamagedArtifactError, DamagedJournalError, DamagedKeysError
 from pricing.format import Stored
 from pricing.inference.predictor import load
-from pricing.inference.sandbox import prove
+from pricing.inference.sandbox import load_in_sandbox
 from pricing.journal.journal import Context, Journal, Record, Source
 from pricing.journal.journal import read as read_journal
-from service.access.api_keys import KEYS_FILE, KeyRing, KeyStore, _Keys
-from service.deployment.loaded_models import Models
+from service.access.api_keys import KEYS_FILE, KeySnapshot, KeyStore, _Keys
+from service.deployment.loaded_models import ModelRegistry
 from service.deployment.rollout import roll_out
 from service.deployment.worker_slots import RunFolder, RunFolderError, WorkerState
 from tests.bodies import GOOD
 from tests.gunicorn_process import ROOT, gunicorn
 from train.errors import TrainingError
-from train.promotion.judge import Part, Verdict
+from train.promotion.judge import QuintileComparison, Verdict
 from train.promotion.retraining import VERDICT_FILE, verdicts
 from train.sales import test_rows as seen
 
@@ -138,7 +138,7 @@ def test_the_manifest_of_the_next_release_is_verified_proved_and_loaded(store: S
 
     assert artifact.manifest.model_copy(update={"format": 1, "readable_from": None}) == published.manifest
     load(artifact)
-    prove(artifact)
+    load_in_sandbox(artifact)
 
 
 def test_an_unknown_field_of_a_manifest_is_sealed_too(store: Store) -> None:
@@ -155,7 +155,7 @@ def test_a_manifest_that_needs_a_later_release_is_refused_and_the_previous_versi
     store.publish(published._replace(manifest=published.manifest.model_copy(update={"version": "v1.1.0"})))
     store.deploy("v1.1.0")
     reseal(store, "v1.1.0", broken)
-    models = Models(store)
+    models = ModelRegistry(store)
 
     models.follow()
 
@@ -167,7 +167,7 @@ def test_keys_of_the_next_release_are_read_and_its_fields_survive_a_change_by_th
     store = KeyStore(tmp_path)
     key, text = store.create("a client", ["read"], timedelta(days=1))
     change(tmp_path / KEYS_FILE, grown)
-    assert KeyRing(store.stored()).holder(text) is not None
+    assert KeySnapshot(store.stored()).authenticate(text) is not None
 
     store.revoke(key.id)
 
@@ -256,7 +256,7 @@ def test_a_line_of_the_journal_that_needs_a_later_release_is_told(tmp_path: Path
 def test_the_verdict_of_the_next_release_is_read_and_one_that_needs_it_is_told(
     tmp_path: Path, published: Artifact
 ) -> None:
-    part = Part(rows=1, lowest_price=1.0, highest_price=2.0, loss=-0.1, loss_lower=float("-inf"))
+    part = QuintileComparison(rows=1, lowest_price=1.0, highest_price=2.0, loss=-0.1, loss_lower=float("-inf"))
     ours = Verdict.model_validate(FIGURES | TOLD | {"fifths": (part,)})
     store = Store(tmp_path)
     store.publish(published, {VERDICT_FILE: grown(ours.model_dump_json().encode())})
@@ -358,6 +358,6 @@ def test_this_release_boots_ready_on_what_the_next_one_has_written(
             assert client.get("/health/ready").json() == {"status": "ready", "version": "v1.1.0", "generation": 2}
             assert client.post("/predict", content=GOOD).json()["model_version"] == "v1.1.0"
             assert "\nappraiser_workers 2.0\n" in client.get("/metrics").text
-        deployed = roll_out(store, run, lambda current: promoted(current, "v1.0.0"))
+        deployed = roll_out(store, run, lambda current: promote(current, "v1.0.0"))
 
         assert (deployed.deployment.generation, deployed.workers) == (3, 2)

@@ -27,7 +27,7 @@ AWAY: Final = -1  # what a worker that takes no connections has
 HEAD_START_SECONDS: Final = 0.01
 
 
-class Census:
+class ConnectionCounts:
     """How many connections each worker has, in memory that they share. To be made before the first of them is forked.
 
     A place is its owner's to write. What is read may be late: it decides about a head start, and about nothing else.
@@ -37,18 +37,18 @@ class Census:
         shared = memoryview(mmap.mmap(-1, 2 * 4 * PLACES)).cast("i")
         self._processes, self._counts = shared[:PLACES], shared[PLACES:]
 
-    def claim(self) -> int:
+    def reserve(self) -> int:
         """Return a place for a worker that this process, the master, is about to fork; beyond PLACES, the last one."""
         free = (place for place, process in enumerate(self._processes) if not process or not _lives(process))
         place = next(free, PLACES - 1)
         self._processes[place], self._counts[place] = os.getpid(), AWAY
         return place
 
-    def move_in(self, place: int, process: int) -> None:
+    def occupy(self, place: int, process: int) -> None:
         """Take the place over from the master, for the worker that it has forked."""
         self._processes[place] = process
 
-    def tell(self, place: int, count: int) -> None:
+    def publish(self, place: int, count: int) -> None:
         """Write how many connections the worker has, or AWAY."""
         self._counts[place] = count
 
@@ -72,7 +72,7 @@ class Acceptor:
         protocol: Callable[[], asyncio.BaseProtocol],
         *,
         most: int,
-        census: Census,
+        census: ConnectionCounts,
         place: int,
         log: logging.Logger,
     ) -> None:
@@ -98,14 +98,14 @@ class Acceptor:
         if self.is_open or self.count >= self._most:
             return
         self.is_open = True
-        self._census.tell(self._place, self.count)
+        self._census.publish(self._place, self.count)
         for listener in self._listeners:
             self._loop.add_reader(listener, self._accept, listener)
 
     def close(self) -> None:
         """Take no more; who waits is another worker's, or ours after the next `open`."""
         self.is_open = False
-        self._census.tell(self._place, AWAY)
+        self._census.publish(self._place, AWAY)
         for listener in self._listeners:
             self._loop.remove_reader(listener)
 
@@ -120,7 +120,7 @@ class Acceptor:
         if count >= self._most:
             self.close()
         else:
-            self._census.tell(self._place, count)
+            self._census.publish(self._place, count)
 
     def finish(self) -> None:
         """Take what waits, and then no more: the last worker to close a listener would reset it."""

@@ -52,14 +52,14 @@ NO_HTTP: Final = {
 
 
 class Phase(enum.Enum):
-    """What a connection is waiting for. SILENT and IDLE ones have no request in hand."""
+    """What a connection is waiting for. AWAITING_REQUEST and IDLE ones have no request in hand."""
 
-    SILENT = enum.auto()  # its first byte
+    AWAITING_REQUEST = enum.auto()  # its first byte
     HEADER = enum.auto()  # the rest of a header
     BODY = enum.auto()  # the rest of a body
-    ANSWER = enum.auto()  # the client to take the answer
+    WRITING = enum.auto()  # the client to take the answer
     IDLE = enum.auto()  # the first byte of another request
-    LINGER = enum.auto()  # the client to stop sending and to close
+    DRAINING = enum.auto()  # the client to stop sending and to close
 
 
 class Owner(Protocol):
@@ -69,7 +69,7 @@ class Owner(Protocol):
     alive: bool
     base: Mapping[str, object]
     connections: set[Connection]
-    in_hand: set[Connection]
+    buffered: set[Connection]
     limits: Limits
     loop: asyncio.AbstractEventLoop
     stop_by: float
@@ -111,7 +111,7 @@ class Connection(ASGIProtocol):  # type: ignore[misc]  # gunicorn carries no typ
     def __init__(self, worker: Owner) -> None:
         super().__init__(worker)
         self._limits = worker.limits
-        self._phase = Phase.SILENT
+        self._phase = Phase.AWAITING_REQUEST
         self._is_last = False  # whether the connection ends with the answer that is being written
         # One piece: as a list, pieces of two bytes, which a client may send, would take thirty times as much memory.
         self._body = bytearray()
@@ -140,8 +140,8 @@ class Connection(ASGIProtocol):  # type: ignore[misc]  # gunicorn carries no typ
 
     def _enter(self, phase: Phase, seconds: float) -> None:
         self._phase = phase
-        if phase is Phase.IDLE or phase is Phase.LINGER:
-            self.worker.in_hand.discard(self)
+        if phase is Phase.IDLE or phase is Phase.DRAINING:
+            self.worker.buffered.discard(self)
         # earlier by a tick, since it may take so long until it is noticed: a client is closed within its seconds
         soon = seconds - TICK_SECONDS if seconds > 2 * TICK_SECONDS else seconds / 2
         deadline, stop_by = self.worker.loop.time() + soon, self.worker.stop_by
@@ -154,7 +154,7 @@ class Connection(ASGIProtocol):  # type: ignore[misc]  # gunicorn carries no typ
             self._bounds = self.worker.bounds_for(transport.get_extra_info("peername"))
         # An answer is over when the kernel has all of it: then closing never waits, and one deadline covers it.
         transport.set_write_buffer_limits(high=0)
-        self._enter(Phase.SILENT, self._limits.header_seconds)
+        self._enter(Phase.AWAITING_REQUEST, self._limits.header_seconds)
         self.worker.connected(self)
 
     def _start_http1(self, _buffered: bytes = b"") -> None:
@@ -174,22 +174,24 @@ class Connection(ASGIProtocol):  # type: ignore[misc]  # gunicorn carries no typ
 
     def data_received(self, data: bytes) -> None:
         """Answer an ordinary request at once; gunicorn's parser takes all others."""
-        if self._bounds is not None and (self._phase is Phase.IDLE or self._phase is Phase.SILENT):
+        if self._bounds is not None and (self._phase is Phase.IDLE or self._phase is Phase.AWAITING_REQUEST):
             environ = ordinary(data, self._environ_shared(), self._bounds)
             if environ is not None:
-                self._phase = Phase.ANSWER
+                self._phase = Phase.WRITING
                 self._answer(self.worker.adapter.application, environ)
                 return
         super().data_received(data)
 
     def _feed_callback_parser(self, data: bytes) -> bool:
-        if self._phase is Phase.LINGER:
+        if self._phase is Phase.DRAINING:
             return self._discard(data)
-        if self._phase is Phase.SILENT and data.startswith(TLS):  # else both would wait for more, until the deadline
+        if self._phase is Phase.AWAITING_REQUEST and data.startswith(
+            TLS
+        ):  # else both would wait for more, until the deadline
             self._send_error_response(400)
             self._close_transport()
             return False
-        if self._phase is Phase.SILENT:
+        if self._phase is Phase.AWAITING_REQUEST:
             self._phase = Phase.HEADER  # the deadline stays: it runs from the accept
         elif self._phase is Phase.IDLE:
             self._enter(Phase.HEADER, self._limits.header_seconds)
@@ -229,7 +231,7 @@ class Connection(ASGIProtocol):  # type: ignore[misc]  # gunicorn carries no typ
     def _look_at_header(self, size: int) -> None:
         """Keep what is here of a header, but of a large one only if there is room; it has `size` bytes more."""
         self._head_size += size
-        if self._head_size > LARGE and not self._hold():
+        if self._head_size > LARGE and not self._reserve_buffer():
             self._send_error_response(431)
             self._close_transport()
 
@@ -240,20 +242,20 @@ class Connection(ASGIProtocol):  # type: ignore[misc]  # gunicorn carries no typ
         could keep everybody from being answered. Those for health and metrics, which have no body, are whole.
         """
         if self._callback_parser.is_complete:
-            self._enter(Phase.ANSWER, math.inf)  # the client has done its part
+            self._enter(Phase.WRITING, math.inf)  # the client has done its part
             self._answer_parsed(self.worker.adapter.application)
-        elif not self._hold():
+        elif not self._reserve_buffer():
             self._refuse(503, "Too many requests are in hand; try again in a second.", (("Retry-After", "1"),))
         elif self._body_receiver.expect_continue:
             self._body_receiver.expect_continue = False
             self._safe_write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
-    def _hold(self) -> bool:
+    def _reserve_buffer(self) -> bool:
         """Take a place among the requests in hand, if one is free; `_enter` and the worker give it back."""
-        in_hand = self.worker.in_hand
-        if self not in in_hand and len(in_hand) >= self._limits.max_in_hand:
+        buffered = self.worker.buffered
+        if self not in buffered and len(buffered) >= self._limits.max_in_hand:
             return False
-        in_hand.add(self)
+        buffered.add(self)
         return True
 
     # --- Answering
@@ -277,8 +279,8 @@ class Connection(ASGIProtocol):  # type: ignore[misc]  # gunicorn carries no typ
         if not isinstance(answer, Unfinished):
             self._send(answer, environ, is_last, begun)
             return
-        self._enter(Phase.ANSWER, math.inf)
-        if self._hold():
+        self._enter(Phase.WRITING, math.inf)
+        if self._reserve_buffer():
             self._pause_reading()
             self._steps = _Steps(answer, environ, is_last, begun)
             self.worker.turns.join(self._step)
@@ -308,10 +310,10 @@ class Connection(ASGIProtocol):  # type: ignore[misc]  # gunicorn carries no typ
             self._safe_write(answer.body)
         if not self._flow_control.write_paused:
             self._answered()
-        elif self._phase is Phase.ANSWER:
+        elif self._phase is Phase.WRITING:
             self._pause_reading()  # nothing may reach the parser between this request and its `_next` or IDLE
-            self._enter(Phase.ANSWER, self._limits.write_seconds)
-            if not self._hold() and environ["PATH_INFO"] not in self._limits.unlimited:
+            self._enter(Phase.WRITING, self._limits.write_seconds)
+            if not self._reserve_buffer() and environ["PATH_INFO"] not in self._limits.unlimited:
                 self._reset()  # too late for a 503
         if begun is not None:
             self._tell(answer, time.monotonic() - begun)
@@ -328,7 +330,7 @@ class Connection(ASGIProtocol):  # type: ignore[misc]  # gunicorn carries no typ
     def resume_writing(self) -> None:
         """Go on: the client has taken its answer."""
         super().resume_writing()
-        if self._phase is Phase.ANSWER or self._phase is Phase.LINGER:
+        if self._phase is Phase.WRITING or self._phase is Phase.DRAINING:
             self._answered()
 
     def _answered(self) -> None:
@@ -352,7 +354,7 @@ class Connection(ASGIProtocol):  # type: ignore[misc]  # gunicorn carries no typ
         self._enter(Phase.IDLE, self._keepalive)
         if rest:
             self._feed_callback_parser(rest)
-        if self._phase is not Phase.ANSWER:  # nothing that is whole is left
+        if self._phase is not Phase.WRITING:  # nothing that is whole is left
             self._resume_reading()
 
     def _environ_shared(self) -> WSGIEnvironment:
@@ -397,7 +399,7 @@ class Connection(ASGIProtocol):  # type: ignore[misc]  # gunicorn carries no typ
 
     def _refuse(self, status: int, detail: str, headers: Headers = ()) -> None:
         """Answer in the application's place, as it would be answered (access log, hooks, HEAD), and then close."""
-        self._enter(Phase.LINGER, self._limits.drain_seconds)
+        self._enter(Phase.DRAINING, self._limits.drain_seconds)
         self._current_request.must_close = True
         self._body.clear()
         self._answer_parsed(self.worker.adapter.refusing(status, detail, headers))
@@ -411,11 +413,11 @@ class Connection(ASGIProtocol):  # type: ignore[misc]  # gunicorn carries no typ
 
     def _close_transport(self) -> None:
         """Close; but read on for a moment after an early answer, else the kernel's reset would take it away."""
-        if self._phase is Phase.ANSWER:
+        if self._phase is Phase.WRITING:
             super()._close_transport()
         elif not self._closed:
             self._closed = True
-            self._enter(Phase.LINGER, self._limits.drain_seconds)
+            self._enter(Phase.DRAINING, self._limits.drain_seconds)
             if not self.transport.is_closing():
                 self.transport.write_eof()
 
@@ -431,7 +433,7 @@ class Connection(ASGIProtocol):  # type: ignore[misc]  # gunicorn carries no typ
         if self._phase is Phase.BODY:
             self._refuse(408, f"The body did not arrive within {self._limits.body_seconds:g} seconds.")
             return
-        if self._phase is Phase.ANSWER:
+        if self._phase is Phase.WRITING:
             self._reset()
         else:
             self.transport.abort()
@@ -443,7 +445,7 @@ class Connection(ASGIProtocol):  # type: ignore[misc]  # gunicorn carries no typ
     def stop(self) -> None:
         """Give a request in hand until the worker's `stop_by`; one that may be on its way has less time to come."""
         stop_by = self.worker.stop_by
-        if self._phase in {Phase.SILENT, Phase.IDLE}:
+        if self._phase in {Phase.AWAITING_REQUEST, Phase.IDLE}:
             # Closed at once, a request that has just been sent would fail, and its client did nothing wrong.
             stop_by = min(stop_by, self.worker.loop.time() + self._limits.stop_idle_seconds)
         self.deadline = min(self.deadline, stop_by)

@@ -27,7 +27,7 @@ from gunicorn.errors import ConfigError
 from gunicorn.http.wsgi import base_environ
 from gunicorn.workers.gasgi import ASGIWorker
 
-from worker.acceptor import Acceptor, Census
+from worker.acceptor import Acceptor, ConnectionCounts
 from worker.connection import Connection
 from worker.descriptors import make_room
 from worker.limits import DEFAULTS, TICK_SECONDS
@@ -43,8 +43,8 @@ if TYPE_CHECKING:
     from worker.wsgi import Headers
 
 # Of an ordinary request, in bytes and header fields; what has more is no less welcome, but gunicorn's parser reads it.
-MOST_HEAD: Final = 8_190
-MOST_FIELDS: Final = 100
+MAX_HEAD: Final = 8_190
+MAX_FIELDS: Final = 100
 # What an idle connection gets while another waits for its place: enough for a client that asks again at once.
 CROWDED_IDLE_SECONDS: Final = 5.0
 
@@ -52,7 +52,7 @@ CROWDED_IDLE_SECONDS: Final = 5.0
 class AppraiserWorker(ASGIWorker):  # type: ignore[misc]  # gunicorn carries no types
     """gunicorn's asgi worker, for a WSGI application. Configure it as `worker_class`."""
 
-    census: Final = Census()  # one for all workers: the master loads this class before it forks them
+    census: Final = ConnectionCounts()  # one for all workers: the master loads this class before it forks them
     acceptor: Acceptor
     wsgi: WSGIApplication
     loop: asyncio.AbstractEventLoop
@@ -71,13 +71,13 @@ class AppraiserWorker(ASGIWorker):  # type: ignore[misc]  # gunicorn carries no 
     def __init__(self, *args: Any) -> None:  # noqa: ANN401 -- gunicorn's arguments, which are untyped
         super().__init__(*args)
         self.connections: set[Connection] = set()
-        self.in_hand: set[Connection] = set()  # those that keep something of a request: Limits.max_in_hand
+        self.buffered: set[Connection] = set()  # those that keep something of a request: Limits.max_in_hand
         self.stop_by = math.inf  # in the loop's time
         self._wake = asyncio.Event()
         # For 0, the stock workers take a limit of their own; gunicorn's parser for event loops takes none.
         if not self.cfg.limit_request_field_size:
-            self.cfg.set("limit_request_field_size", MOST_HEAD)
-        self._place = self.census.claim()
+            self.cfg.set("limit_request_field_size", MAX_HEAD)
+        self._place = self.census.reserve()
 
     @classmethod
     def check_config(cls, cfg: Any, log: Any) -> None:  # noqa: ANN401 -- untyped
@@ -97,7 +97,7 @@ class AppraiserWorker(ASGIWorker):  # type: ignore[misc]  # gunicorn carries no 
 
     def init_process(self) -> None:
         """Run, in the process that the master has forked."""
-        self.census.move_in(self._place, os.getpid())
+        self.census.occupy(self._place, os.getpid())
         super().init_process()
 
     def _setup_event_loop(self) -> None:
@@ -143,7 +143,7 @@ class AppraiserWorker(ASGIWorker):  # type: ignore[misc]  # gunicorn carries no 
     def disconnected(self, connection: Connection) -> None:
         """Forget it, and accept again if we were full, or stop if its last request was that of `max_requests`."""
         self.connections.discard(connection)
-        self.in_hand.discard(connection)
+        self.buffered.discard(connection)
         self.acceptor.gone()
         if not (self.acceptor.is_open and self.alive):
             self._wake.set()
@@ -206,8 +206,8 @@ def secure_of(cfg: Any, peer: object) -> Mapping[str, str]:  # noqa: ANN401 -- u
 def bounds_of(cfg: Any, limits: Limits) -> Bounds:  # noqa: ANN401 -- untyped
     """The requests that need no parser: 0 is gunicorn's word for no limit."""
     return Bounds(
-        head=min(cfg.limit_request_line or MOST_HEAD, cfg.limit_request_field_size, MOST_HEAD),
-        fields=cfg.limit_request_fields or MOST_FIELDS,
+        head=min(cfg.limit_request_line or MAX_HEAD, cfg.limit_request_field_size, MAX_HEAD),
+        fields=cfg.limit_request_fields or MAX_FIELDS,
         body=limits.max_body_bytes,
         larger_bodies=limits.larger_bodies,
         secure={},

@@ -25,7 +25,7 @@ HEAD: Final = re.compile(
 FIELDS: Final = re.compile(rb"([^:]+):([^\r]*)\r\n")
 # They concern who stands next to us, or how the request is framed.
 NOT_ORDINARY: Final = frozenset({"HTTP_TRANSFER_ENCODING", "HTTP_EXPECT", "HTTP_UPGRADE", "HTTP_TE", "HTTP_TRAILER"})
-MOST_DIGITS: Final = 9
+MAX_DIGITS: Final = 9
 
 
 class Bounds(NamedTuple):
@@ -62,7 +62,7 @@ def ordinary(data: bytes, shared: WSGIEnvironment, bounds: Bounds) -> WSGIEnviro
         scheme is None
         or not is_host(environ.get("HTTP_HOST"))
         or len(fields) > bounds.fields
-        or len(length) > MOST_DIGITS
+        or len(length) > MAX_DIGITS
         or not length.isdecimal()
         or int(length) != len(body)
         or (len(body) > bounds.body and len(body) > bounds.larger_bodies.get(path.decode("latin-1"), 0))

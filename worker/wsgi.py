@@ -27,7 +27,7 @@ Address = tuple[str, int]
 Headers: TypeAlias = "tuple[tuple[str, str], ...]"
 FAILED: Final = "The service failed to answer; the failure has been logged."
 MAPPED: Final = "::ffff:"
-NOBODY: Final = ("", "")
+NO_ADDRESS: Final = ("", "")
 TAKES_STEPS: Final = "service.takes_steps"
 NOT_MODIFIED: Final = 304
 NO_CONTENT: Final = 204
@@ -35,7 +35,7 @@ NO_CONTENT: Final = 204
 # otherwise end the header, or the answer.
 TOKEN: Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 VALUE: Final = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
-THE_SERVERS: Final = frozenset({"connection", "transfer-encoding", "keep-alive", "upgrade", "trailer"})
+HOP_BY_HOP: Final = frozenset({"connection", "transfer-encoding", "keep-alive", "upgrade", "trailer"})
 """Headers between neighbors on the way, which PEP 3333 leaves to the server."""
 
 
@@ -231,7 +231,7 @@ def plain(host: str) -> str:
 def _lower(name: str) -> str:
     """The name of a header, as it is compared. Raises ValueError for one that may not be sent."""
     lower = name.lower()
-    if not TOKEN.fullmatch(name) or lower in THE_SERVERS:
+    if not TOKEN.fullmatch(name) or lower in HOP_BY_HOP:
         message = f"this header is not the application's to send: {name!r}"
         raise ValueError(message)
     return lower
@@ -252,7 +252,7 @@ def shared_by(
 
     A UNIX socket has none. SCRIPT_NAME is the root path, for the paths that are below it.
     """
-    (host, port), (remote_host, remote_port) = server or NOBODY, client or NOBODY
+    (host, port), (remote_host, remote_port) = server or NO_ADDRESS, client or NO_ADDRESS
     return {
         **base,
         "SCRIPT_NAME": root_path.encode().decode("latin-1").rstrip("/"),

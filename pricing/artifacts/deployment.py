@@ -20,7 +20,7 @@ Bound = Annotated[int, Field(ge=0, le=BUCKETS)]
 Ranges = tuple[tuple[Bound, Bound], ...]
 
 
-class Target(NamedTuple):
+class DeploymentPlan(NamedTuple):
     """What shall be deployed: a pointer without its generation and its seals."""
 
     champion: str
@@ -84,14 +84,14 @@ def bucket_of(client: bytes, split_since: int) -> int:
     return int.from_bytes(digest) % BUCKETS
 
 
-def promoted(current: Deployment | None, version: str) -> Target:
+def promote(current: Deployment | None, version: str) -> DeploymentPlan:
     """`version` answers everybody; the former champion becomes the previous one."""
     if current is None:
-        return Target(version, None, {}, None)
-    return Target(version, current.champion if current.champion != version else current.previous, {}, None)
+        return DeploymentPlan(version, None, {}, None)
+    return DeploymentPlan(version, current.champion if current.champion != version else current.previous, {}, None)
 
 
-def succeeded(current: Deployment | None, champion: str, challenger: str) -> Target:
+def promote_challenger(current: Deployment | None, champion: str, challenger: str) -> DeploymentPlan:
     """The challenger answers everybody, if the champion that it was judged against still is one.
 
     Raises DeploymentChangedError when somebody else has promoted another meanwhile: nobody has compared these two.
@@ -100,23 +100,23 @@ def succeeded(current: Deployment | None, champion: str, challenger: str) -> Tar
         now = "no version" if current is None else current.champion
         msg = f"{challenger} was judged against {champion}, but {now} is the champion now; {challenger} is not deployed"
         raise DeploymentChangedError(msg)
-    return promoted(current, challenger)
+    return promote(current, challenger)
 
 
-def rolled_back(current: Deployment | None) -> Target:
+def roll_back(current: Deployment | None) -> DeploymentPlan:
     """The previous champion answers everybody again. Raises NoPreviousError."""
     if current is None or current.previous is None:
         msg = "there is no previous version to roll back to; `appraiser promote VERSION` deploys one by name"
         raise NoPreviousError(msg)
-    return promoted(current, current.previous)
+    return promote(current, current.previous)
 
 
-def restored(old: Deployment) -> Target:
+def restored(old: Deployment) -> DeploymentPlan:
     """What `old` deployed, split and all."""
-    return Target(old.champion, old.previous, old.split, old.split_since)
+    return DeploymentPlan(old.champion, old.previous, old.split, old.split_since)
 
 
-def divided(current: Deployment | None, weights: Mapping[str, int]) -> Target:
+def split_traffic(current: Deployment | None, weights: Mapping[str, int]) -> DeploymentPlan:
     """Clients are split over versions by `weights` in whole percent, which add up to 100; 100 for one ends a split.
 
     Of a running split as few buckets as possible change hands: a client moves only when its arm shrinks.
@@ -127,7 +127,7 @@ def divided(current: Deployment | None, weights: Mapping[str, int]) -> Target:
         raise NothingDeployedError(msg)
     _check_weights(current.champion, weights)
     if len(weights) == 1:
-        return Target(current.champion, current.previous, {}, None)
+        return DeploymentPlan(current.champion, current.previous, {}, None)
     owners = list(current.buckets())
     kept = {
         version: [b for b, owner in enumerate(owners) if owner == version][:weight]
@@ -137,7 +137,7 @@ def divided(current: Deployment | None, weights: Mapping[str, int]) -> Target:
     for version, weight in weights.items():
         kept[version] += [next(free) for _ in range(weight - len(kept[version]))]
     split = {version: _ranges(buckets) for version, buckets in kept.items()}
-    return Target(current.champion, current.previous, split, current.split_since or current.generation + 1)
+    return DeploymentPlan(current.champion, current.previous, split, current.split_since or current.generation + 1)
 
 
 def _check_weights(champion: str, weights: Mapping[str, int]) -> None:

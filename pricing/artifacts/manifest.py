@@ -20,7 +20,7 @@ from pricing.house import FEATURES
 FORMAT: Final = 1
 LOWEST_LEVEL: Final = 0.5
 HIGHEST_LEVEL: Final = 0.99
-FEWEST_CALIBRATION_ROWS: Final = 200
+MIN_CALIBRATION_ROWS: Final = 200
 VERSION_PATTERN: Final = r"^v(0|[1-9][0-9]{0,5})\.(0|[1-9][0-9]{0,5})\.(0|[1-9][0-9]{0,5})$"
 
 Version = Annotated[str, Field(pattern=VERSION_PATTERN, examples=["v1.0.0"])]
@@ -38,7 +38,7 @@ class _Part(Part):
 class Calibration(_Part):
     """The table of split conformal prediction: for each level, the quantile of |log error| / spread that holds it."""
 
-    rows: int = Field(ge=FEWEST_CALIBRATION_ROWS, description="Calibration rows behind the table.")
+    rows: int = Field(ge=MIN_CALIBRATION_ROWS, description="Calibration rows behind the table.")
     levels: tuple[Share, ...] = Field(description="Rising, from 0.5 to 0.99.")
     quantiles: tuple[Positive, ...] = Field(description="One for each level, never falling.")
 

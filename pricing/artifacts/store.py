@@ -15,7 +15,7 @@ from typing import Final, NamedTuple
 import orjson
 from pydantic import ValidationError
 
-from pricing.artifacts.deployment import Deployment, Target, promoted
+from pricing.artifacts.deployment import Deployment, DeploymentPlan, promote
 from pricing.artifacts.manifest import Manifest, is_version, version_key
 from pricing.errors import (
     DamagedArtifactError,
@@ -26,15 +26,15 @@ from pricing.errors import (
     UnreadableArtifactError,
     VersionExistsError,
 )
-from pricing.files.locked_folder import Folder, Stamp
+from pricing.files.locked_folder import LockedFolder, Stamp
 from pricing.format import is_of_a_later_release, reason_of
 
 GRAPH_FILE: Final = "model.onnx"
 MANIFEST_FILE: Final = "manifest.json"
 POINTER_FILE: Final = "deployment.json"
 REPAIR: Final = "remove the file and promote a version"
-MOST_MANIFEST_BYTES: Final = 1024 * 1024  # ours have 11,000
-MOST_BYTES: Final = 64 * 1024 * 1024  # of any other file; a forest that learned from 13,000 sales has 8.3 million
+MAX_MANIFEST_BYTES: Final = 1024 * 1024  # ours have 11,000
+MAX_BYTES: Final = 64 * 1024 * 1024  # of any other file; a forest that learned from 13,000 sales has 8.3 million
 NOTHING_BESIDE: Final[Mapping[str, bytes]] = MappingProxyType({})
 
 
@@ -45,7 +45,7 @@ class Artifact(NamedTuple):
     graph: bytes
 
 
-class Store(Folder):
+class Store(LockedFolder):
     """The artifacts folder. Reading needs no write access; nothing is created before the first `publish`."""
 
     def versions(self) -> list[str]:
@@ -100,7 +100,7 @@ class Store(Folder):
             if target.exists():
                 msg = f"{manifest.version} is published already; versions never change, name another"
                 raise VersionExistsError(msg)
-            aside = self._aside(manifest.version)
+            aside = self._temporary_path(manifest.version)
             try:
                 self._disk.make_folder(aside)
                 for name, data in files.items():
@@ -187,12 +187,14 @@ class Store(Folder):
         return None if current is None else current.sha256.get(version)
 
     def deploy(self, version: str) -> Deployment:
-        """Promote `version` over whatever is deployed; see `point`."""
+        """Promote `version` over whatever is deployed; see `swap_pointer`."""
         if version not in self.versions():  # before the folder is made for the lock
             raise UnknownVersionError(self._unknown(version))
-        return self.point(lambda current: promoted(current, version))
+        return self.swap_pointer(lambda current: promote(current, version))
 
-    def point(self, target: Callable[[Deployment | None], Target], after: int | None = None) -> Deployment:
+    def swap_pointer(
+        self, target: Callable[[Deployment | None], DeploymentPlan], after: int | None = None
+    ) -> Deployment:
         """Deploy what `target` makes of the current deployment, under the next generation; returns the new one.
 
         The files of every version that would answer are verified before. `after` is the generation that the caller
@@ -240,7 +242,7 @@ class Store(Folder):
 
     def _take_away(self, version: str) -> None:
         """Remove a version by another name, so that none is ever seen half removed."""
-        aside = self._aside(version)
+        aside = self._temporary_path(version)
         self._disk.rename(self._folder(version), aside)
         self._disk.sync(self.root)  # it must have lost its name for good before its files go
         self._disk.remove(aside)
@@ -272,7 +274,7 @@ def _verify(what: str, data: bytes, expected: str) -> None:
 
 
 def _check_size(path: Path, size: int) -> None:
-    most = MOST_MANIFEST_BYTES if path.name == MANIFEST_FILE else MOST_BYTES
+    most = MAX_MANIFEST_BYTES if path.name == MANIFEST_FILE else MAX_BYTES
     if size > most:
         msg = f"observed {size:,} bytes of {path.parent.name}/{path.name}, expected {most:,} at most"
         raise DamagedArtifactError(msg)

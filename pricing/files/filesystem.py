@@ -5,7 +5,7 @@ import shutil
 from pathlib import Path
 
 
-class Disk:
+class FileSystem:
     """A real file system. Every method may raise OSError."""
 
     def make_folder(self, path: Path) -> None:

@@ -12,7 +12,7 @@ from typing import Final, Generic, NamedTuple, TypeVar
 from pricing.errors import AppraiserError, UnreadableError
 from pricing.files.locked_folder import Stamp
 
-NOT_YET: Final = object()
+UNSEEN: Final = object()
 
 T = TypeVar("T")
 
@@ -30,7 +30,7 @@ class FollowedFile(Generic[T]):
         """`stamp` is None if there is no file. Both raise UnreadableError, and `read` another AppraiserError too."""
         self._stamp = stamp
         self._read = read
-        self._seen = _Seen[T](NOT_YET, None, None)
+        self._seen = _Seen[T](UNSEEN, None, None)
 
     @property
     def value(self) -> T | None:

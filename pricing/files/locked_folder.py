@@ -10,19 +10,19 @@ from pathlib import Path
 from typing import Final, TypeAlias
 
 from pricing.errors import NotWritableError
-from pricing.files.filesystem import Disk
+from pricing.files.filesystem import FileSystem
 
 ASIDE: Final = ".aside-"
 
 Stamp: TypeAlias = tuple[int, int, int, int]
 
 
-class Folder:
+class LockedFolder:
     """Reading needs no write access; nothing is created before the first change."""
 
-    def __init__(self, root: Path, disk: Disk | None = None) -> None:
+    def __init__(self, root: Path, disk: FileSystem | None = None) -> None:
         self.root = root
-        self._disk = disk or Disk()
+        self._disk = disk or FileSystem()
 
     @contextmanager
     def _writing(self) -> Iterator[None]:
@@ -52,7 +52,7 @@ class Folder:
             self._disk.sync(self.root)
             raise
 
-    def _aside(self, name: str) -> Path:
+    def _temporary_path(self, name: str) -> Path:
         """A path of that name for what is not whole yet; what a crash left there, or at another, is removed."""
         left_by_a_crash = list(self.root.glob(f"{ASIDE}*"))
         if left_by_a_crash:  # a version on its way out may not have lost its name for good
@@ -63,7 +63,7 @@ class Folder:
 
     def _replace(self, name: str, data: bytes) -> None:
         """Put a file in the place of what there is under its name: a reader finds the old one or the new one."""
-        aside = self._aside(name)
+        aside = self._temporary_path(name)
         self._disk.write(aside, data)
         self._disk.sync(aside)
         self._disk.rename(aside, self.root / name)

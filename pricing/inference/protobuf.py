@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from pricing.errors import ModelError
 
 BROKEN: Final = "the file is no ONNX file, or a damaged one"
-MOST_FIELDS: Final = 1_000  # of one message, beside the numbers of a tree; ours have 20
+MAX_FIELDS: Final = 1_000  # of one message, beside the numbers of a tree; ours have 20
 
 _VARINT, _EIGHT_BYTES, _BYTES, _FOUR_BYTES = 0, 1, 2, 5  # wire types
 _LONGEST_VARINT: Final = 10  # bytes
@@ -25,12 +25,12 @@ Value: TypeAlias = int | memoryview
 
 def fields(data: memoryview) -> Iterator[tuple[int, Value]]:
     """Number and value of each field of a message; values of fixed width are 0."""
-    for _ in range(MOST_FIELDS):
+    for _ in range(MAX_FIELDS):
         if not data:
             return
         number, value, data = first_field(data)
         yield number, value
-    msg = f"a part of the graph has {MOST_FIELDS:,} fields or more; training writes a few dozen"
+    msg = f"a part of the graph has {MAX_FIELDS:,} fields or more; training writes a few dozen"
     raise ModelError(msg)
 
 

@@ -1,7 +1,7 @@
 """Before a version may be published or deployed it is loaded in a child process, which ends at its limits.
 
-Both halves are here: `prove` hands the bytes over, and the child reads them from its standard input. They are of one
-release, so what they tell each other needs no number of a format.
+Both halves are here: `load_in_sandbox` hands the bytes over, and the child reads them from its standard input. They
+are of one release, so what they tell each other needs no number of a format.
 """
 
 import os
@@ -19,7 +19,7 @@ MEBIBYTE: Final = 1024 * 1024
 OUT_OF_MEMORY: Final = 3  # exit code; Python's own are 0, 1 and 2
 
 
-class Limits(NamedTuple):
+class SandboxLimits(NamedTuple):
     """What loading one version may take."""
 
     cpu_seconds: int
@@ -29,10 +29,10 @@ class Limits(NamedTuple):
 
 
 # The largest graph that the store takes needs 1.1 GiB and 2 s of CPU; the rest is for slower and busier machines.
-LIMITS: Final = Limits(cpu_seconds=20, memory_bytes=2048 * MEBIBYTE, seconds=60.0)
+LIMITS: Final = SandboxLimits(cpu_seconds=20, memory_bytes=2048 * MEBIBYTE, seconds=60.0)
 
 
-def prove(artifact: Artifact, limits: Limits = LIMITS) -> None:
+def load_in_sandbox(artifact: Artifact, limits: SandboxLimits = LIMITS) -> None:
     """Load a version as a worker will, in a child process. Raises DamagedArtifactError with the reason why not."""
     manifest = artifact.manifest.to_bytes()
     numbers = (len(manifest), limits.cpu_seconds, limits.memory_bytes)
@@ -58,7 +58,7 @@ def prove(artifact: Artifact, limits: Limits = LIMITS) -> None:
         raise DamagedArtifactError(_reason(artifact.manifest.version, child.returncode, said, limits))
 
 
-def _reason(version: str, code: int, said: bytes, limits: Limits) -> str:
+def _reason(version: str, code: int, said: bytes, limits: SandboxLimits) -> str:
     if code == -signal.SIGXCPU:
         return f"{version} did not load within {limits.cpu_seconds} s of CPU"
     if code == OUT_OF_MEMORY:

@@ -19,14 +19,14 @@ _MODES: Final = "nodes_modes"
 _OTHERS: Final = ("nodes_featureids", "target_ids", "target_nodeids", "target_treeids")
 LISTS: Final = frozenset({*_FLOATS, *_IDS, *_OTHERS, _MODES})  # attributes
 
-MOST_LEVELS: Final = 1_024  # a power of two; ours have 22
+MAX_LEVELS: Final = 1_024  # a power of two; ours have 22
 
 # Of AttributeProto, as protobuf writes it: a key before each value of a list, and at the end what kind of list it is.
 _FLOAT_KEY, _ID_KEY = 0x3D, 0x40
 _ARE_FLOATS, _ARE_IDS, _ARE_TEXTS = b"\xa0\x01\x06", b"\xa0\x01\x07", b"\xa0\x01\x08"
 _BRANCH, _LEAF = b"\x4a\x0aBRANCH_LEQ", b"\x4a\x04LEAF"
 
-Ids = NDArray[np.int64]
+Indices = NDArray[np.int64]
 
 
 def check_trees(attributes: Mapping[str, memoryview]) -> None:
@@ -51,7 +51,7 @@ def _check_finite(name: str, values: NDArray[np.float32]) -> None:
         raise ModelError(msg)
 
 
-def _first(tree: Ids, node: Ids) -> Ids:
+def _first(tree: Indices, node: Indices) -> Indices:
     """The place of its tree's first node for each node: both are numbered from 0 on, and in order."""
     roots = np.flatnonzero(node == 0)
     number = np.cumsum(node == 0) - 1
@@ -64,8 +64,8 @@ def _first(tree: Ids, node: Ids) -> Ids:
     return first
 
 
-def _check_ways(tree: Ids, node: Ids, branches: Ids, below: Ids) -> None:
-    """One way leads to each node but none to a root, and none of them is longer than MOST_LEVELS."""
+def _check_ways(tree: Indices, node: Indices, branches: Indices, below: Indices) -> None:
+    """One way leads to each node but none to a root, and none of them is longer than MAX_LEVELS."""
     count = len(node)
     if ((below < 0) | (below >= count)).any():
         msg = "a branch of the trees leads to a node that there is not"
@@ -77,12 +77,12 @@ def _check_ways(tree: Ids, node: Ids, branches: Ids, below: Ids) -> None:
         raise ModelError(msg)
     above = np.arange(count)
     above[below] = branches  # one level up; roots stay
-    for _ in range(MOST_LEVELS.bit_length() - 1):
+    for _ in range(MAX_LEVELS.bit_length() - 1):
         above = above[above]  # twice as far up
     far = node[above] > 0
     if far.any():
         bad = int(np.argmax(far))
-        msg = f"node {node[bad]} of tree {tree[bad]} is more than {MOST_LEVELS:,} levels below its root, or in a circle"
+        msg = f"node {node[bad]} of tree {tree[bad]} is more than {MAX_LEVELS:,} levels below its root, or in a circle"
         raise ModelError(msg)
 
 

@@ -41,11 +41,11 @@ from pricing.journal.segments import (
     sequence_of,
     sync_folder,
 )
-from pricing.memory import give_back
+from pricing.memory import trim_heap
 
 SYNC_SECONDS: Final = 1.0
 RETIRE_SECONDS: Final = 3_600.0
-MOST_ENDS: Final = 1_000
+MAX_ENDS: Final = 1_000
 CLOCKS_DIFFER: Final = timedelta(minutes=1)  # the id of a prediction is made just before its record is written
 
 Arm = Literal["champion", "challenger", "requested"]
@@ -287,7 +287,7 @@ class Journal:
 
     def _end_of(self, source: Source) -> bytes:
         """The rest of a line, which is the same for many."""
-        if len(self._ends) >= MOST_ENDS:
+        if len(self._ends) >= MAX_ENDS:
             self._ends.clear()
         owner = {"instance": self._folder.instance, "slot": self._folder.slot, "format": Record.NEWEST}
         end = self._ends[source] = b"," + orjson.dumps(source._asdict() | owner)[1:] + b"\n"
@@ -429,7 +429,7 @@ class Journal:
             is_old = is_steady(self.root, now, jumped=self._has_jumped)
             self._has_jumped = False
             retire(self.root, self._folder.writer, self._keep_seconds if is_old else None, now)
-            give_back()  # compression takes some megabytes, which the process would keep
+            trim_heap()  # compression takes some megabytes, which the process would keep
         except OSError as error:
             logger.error("old segments of the journal in %s stay as they are: %s", self.root, _why(error))  # noqa: TRY400
 

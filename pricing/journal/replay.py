@@ -16,7 +16,7 @@ from pricing.house import House, to_matrix
 from pricing.inference.predictor import Predictor
 from pricing.journal.journal import Record
 
-MOST_ULPS: Final = 2.0  # `exp` of either processor is wrong by less than one
+MAX_ULPS: Final = 2.0  # `exp` of either processor is wrong by less than one
 
 
 class Replay(NamedTuple):
@@ -46,9 +46,9 @@ def replayed(record: Record, predictor: Predictor) -> Replay:
     }
     ulps = {name: abs(now - was) / math.ulp(was) for name, (was, now) in pairs.items()}
     differences = [
-        f"{name}: recorded {was!r}, now {now!r}, {ulps[name]:.0f} ulp apart; {MOST_ULPS:.0f} are allowed"
+        f"{name}: recorded {was!r}, now {now!r}, {ulps[name]:.0f} ulp apart; {MAX_ULPS:.0f} are allowed"
         for name, (was, now) in pairs.items()
-        if not ulps[name] <= MOST_ULPS
+        if not ulps[name] <= MAX_ULPS
     ]
     if level != record.confidence_level:
         differences.append(f"confidence_level: recorded {record.confidence_level!r}, now {level!r}")

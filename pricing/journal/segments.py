@@ -30,7 +30,7 @@ TIME_FORMAT: Final = "%Y%m%dT%H%M%S.%fZ"
 WRITERS: Final = ".writers"
 BLOCK: Final = 1 << 20  # bytes read at once
 LONGEST: Final = 1 << 16  # bytes of a line that may be a record; one has 600, and a client's part of it is bounded
-MOST_REFUSED: Final = 10_000  # lines that look like records and are none: no crash leaves so many, so they stay
+MAX_REFUSED: Final = 10_000  # lines that look like records and are none: no crash leaves so many, so they stay
 RECORD: Final = re.compile(rb'\n\{"prediction_id":"[^"\n]*","sequence":\d+,[^\n]*\}(?=\n)')
 LEVEL: Final = 1  # of zstd: for such lines it takes 0.6 of the default's time, and leaves a tenth less
 DAY_SECONDS: Final = 86_400.0
@@ -114,7 +114,7 @@ def _last_record(handle: int, size: int) -> tuple[int, bytes]:
             if _is_whole(line):
                 return behind, line
             refused, newest = refused + 1, newest or behind
-            if refused == MOST_REFUSED:
+            if refused == MAX_REFUSED:
                 return newest, b""
     return 0, b""
 

@@ -22,9 +22,9 @@ from pydantic import AwareDatetime, ConfigDict, Field, ValidationError
 
 from pricing.artifacts.manifest import Sha256
 from pricing.errors import DamagedKeysError, UnknownKeyError, UnreadableKeysError
-from pricing.files.filesystem import Disk
+from pricing.files.filesystem import FileSystem
 from pricing.files.followed_file import FollowedFile
-from pricing.files.locked_folder import Folder, Stamp
+from pricing.files.locked_folder import LockedFolder, Stamp
 from pricing.format import Part, Stored, reason_of
 from service.errors import KeysUnknownError
 
@@ -83,10 +83,10 @@ class _Keys(Stored):
     keys: tuple[Key, ...]
 
 
-class KeyStore(Folder):
+class KeyStore(LockedFolder):
     """The keys beside the published versions: commands write them, workers read them."""
 
-    def __init__(self, root: Path, disk: Disk | None = None, clock: Callable[[], datetime] | None = None) -> None:
+    def __init__(self, root: Path, disk: FileSystem | None = None, clock: Callable[[], datetime] | None = None) -> None:
         super().__init__(root, disk)
         self._clock = clock or (lambda: datetime.now(UTC))
 
@@ -185,7 +185,7 @@ def _find(keys: tuple[Key, ...], key_id: str) -> Key:
     return found
 
 
-class Held(NamedTuple):
+class ActiveKey(NamedTuple):
     """A key as each request asks for it."""
 
     key_id: str
@@ -200,13 +200,13 @@ class Held(NamedTuple):
 _NOBODYS: Final = secrets.token_bytes(32)
 
 
-class KeyRing:
+class KeySnapshot:
     """Keys in memory. Never changed, only replaced as a whole."""
 
     def __init__(self, keys: Iterable[Key] = ()) -> None:
         self._held = {key.id: _held(key) for key in keys}
 
-    def holder(self, presented: str) -> Held | None:
+    def authenticate(self, presented: str) -> ActiveKey | None:
         """Return the key that was presented, whatever it is worth; None for what is none of ours."""
         form = FORM.fullmatch(presented)
         key_id, secret = form.groups() if form else ("", presented)
@@ -227,11 +227,11 @@ class Keys:
     """
 
     def __init__(self, store: KeyStore, clock: Callable[[], float] = time.monotonic) -> None:
-        self._file = FollowedFile(store.stamp, lambda: KeyRing(store.stored()))
+        self._file = FollowedFile(store.stamp, lambda: KeySnapshot(store.stored()))
         self._clock = clock
         self._look_at = -math.inf
 
-    def ring(self) -> KeyRing:
+    def ring(self) -> KeySnapshot:
         """Return what was stored half a second ago, or the last that could be read. Raises KeysUnknownError."""
         now = self._clock()
         if now >= self._look_at:
@@ -274,7 +274,7 @@ class Keys:
             logger.error("%s: %s", kept, self.unreadable)
 
 
-def _held(key: Key) -> Held:
+def _held(key: Key) -> ActiveKey:
     expires_at = math.inf if key.expires_at is None else key.expires_at.timestamp()
     revoked = key.revoked_at is not None
-    return Held(key.id, bytes.fromhex(key.sha256), frozenset(key.scopes), expires_at, revoked)
+    return ActiveKey(key.id, bytes.fromhex(key.sha256), frozenset(key.scopes), expires_at, revoked)

@@ -116,10 +116,10 @@ class Guard:
             self._limiter.admit_address(self._clients.of(environ))
 
     def _check_key(self, keys: Keys, scope: Scope, environ: "WSGIEnvironment", asked: Trace) -> None:
-        presented = presented_in(environ)
+        presented = api_key_from(environ)
         if presented is None:
             raise UnauthorizedError(NO_KEY, presented=False)
-        held = keys.ring().holder(presented)
+        held = keys.ring().authenticate(presented)
         if held is None:
             raise UnauthorizedError(NOT_VALID, presented=True)
         asked.key_id = held.key_id  # what is wrong with it, is said to who has its secret, and to nobody else
@@ -131,7 +131,7 @@ class Guard:
             raise ForbiddenError(scope)
 
 
-def presented_in(environ: "WSGIEnvironment") -> str | None:
+def api_key_from(environ: "WSGIEnvironment") -> str | None:
     """The key that comes with a request; None without one. An empty header is as good as none."""
     # A header that comes more than once is joined by commas; empty ones of them leave a comma at an end.
     found: str = environ.get("HTTP_X_API_KEY", "").strip(EMPTY)

@@ -5,7 +5,7 @@
   no thread, and a request costs the same whatever has been before.
 * Above GRAINS requests, those of a thousandth of the window count as one, at the time of the last of them. So a client
   never passes more often than its limit, and gets a request back at most a thousandth of the window late.
-* Above MOST_CLIENTS or MOST_ENTRIES, the client whose last request is oldest is forgotten early. That hands nothing to
+* Above MAX_CLIENTS or MAX_ENTRIES, the client whose last request is oldest is forgotten early. That hands nothing to
   an attacker: it takes as many other clients, each with a limit of its own, to be forgotten once.
 """
 
@@ -17,8 +17,8 @@ from collections.abc import Callable
 from typing import Final
 
 GRAINS: Final = 1_000
-MOST_CLIENTS: Final = 100_000  # 350 bytes each
-MOST_ENTRIES: Final = 1_000_000  # 16 bytes each
+MAX_CLIENTS: Final = 100_000  # 350 bytes each
+MAX_ENTRIES: Final = 1_000_000  # 16 bytes each
 FORGOTTEN_AT_ONCE: Final = 100  # 30 µs; a full table is empty again after a thousand requests
 SHRUNK: Final = 16
 
@@ -35,8 +35,8 @@ class MemoryWindow:
         amount: int,
         seconds: float,
         clock: Callable[[], float] = time.monotonic,
-        most_clients: int = MOST_CLIENTS,
-        most_entries: int = MOST_ENTRIES,
+        most_clients: int = MAX_CLIENTS,
+        most_entries: int = MAX_ENTRIES,
     ) -> None:
         self._amount = amount
         self._seconds = seconds

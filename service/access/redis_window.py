@@ -28,7 +28,7 @@ LOOK_SECONDS: Final = 0.5
 IDLE_SECONDS: Final = 15.0  # then the connection is tried, since servers and firewalls drop those that are idle
 HICCUP_SECONDS: Final = 1.0  # without a connection; what is over before is not logged
 START_SECONDS: Final = 1.0
-NOBODY: Final = "-"  # a client that only tries whether a link counts
+PROBE: Final = "-"  # a client that only tries whether a link counts
 
 # Requests of a client that have passed, newest first, in microseconds. A log that lies ahead of the clock is older than
 # a clock that was set back: within a window, the clock is taken to stand still until it gets there.
@@ -204,7 +204,7 @@ class RedisWindow:
     @staticmethod
     def _problem(link: Link) -> str | None:
         try:
-            link.hit(NOBODY)
+            link.hit(PROBE)
         except Exception as error:  # noqa: BLE001 -- a server that is full, loading, or read-only, too
             return type(error).__name__
         return None

@@ -26,7 +26,7 @@ from service.contract import (
     ValidationProblems,
 )
 from service.reply import JSON_TYPE
-from service.trace import REQUEST_ID, SANE
+from service.trace import REQUEST_ID, REQUEST_ID_PATTERN
 
 REFERENCE: Final = "#/components/schemas/{model}"
 
@@ -230,13 +230,13 @@ _CLIENT_ID: Final = _header(
     "X-Client-Id", "Who asks, in your own words: of a split, the same client is always on the same arm."
 )
 _TRACE: Final = (
-    _header(REQUEST_ID, f"A name for this request, `{SANE.pattern}`; one that has none is given one."),
+    _header(REQUEST_ID, f"A name for this request, `{REQUEST_ID_PATTERN.pattern}`; one that has none is given one."),
     _header("traceparent", "The distributed trace that this request is part of, in the form of W3C's Trace Context."),
 )
 _NAME: Final = {
     "description": "The name of the request, which is in the log too.",
     "required": True,
-    "schema": {"type": "string", "pattern": f"^{SANE.pattern}$"},
+    "schema": {"type": "string", "pattern": f"^{REQUEST_ID_PATTERN.pattern}$"},
 }
 _NAMED: Final = {REQUEST_ID: {"$ref": f"#/components/headers/{REQUEST_ID}"}}
 _UNREAD: Final = {

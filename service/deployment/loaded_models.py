@@ -69,7 +69,7 @@ class ServedModel:
         return cls(digest, manifest, predictor, lowest, highest, pairs)
 
 
-class Chosen(NamedTuple):
+class Selection(NamedTuple):
     """Who answers a request."""
 
     model: ServedModel
@@ -78,7 +78,7 @@ class Chosen(NamedTuple):
     generation: int
 
 
-class Serving:
+class LoadedDeployment:
     """A deployment in memory: its models, and who gets which. Never changed, only replaced as a whole."""
 
     def __init__(self, deployment: Deployment, models: Mapping[str, ServedModel]) -> None:
@@ -86,14 +86,14 @@ class Serving:
         self.models = models
         self.champion = models[deployment.champion]
         generation = deployment.generation
-        self._unasked = Chosen(self.champion, "champion", generation)
-        self._asked = {version: Chosen(model, "requested", generation) for version, model in models.items()}
+        self._unasked = Selection(self.champion, "champion", generation)
+        self._asked = {version: Selection(model, "requested", generation) for version, model in models.items()}
         self._asked[CHAMPION] = self._asked[deployment.champion]
-        arms = {version: Chosen(models[version], "challenger", generation) for version in deployment.split}
+        arms = {version: Selection(models[version], "challenger", generation) for version in deployment.split}
         arms[deployment.champion] = self._unasked
         self._buckets = [arms[version] for version in deployment.buckets()] if deployment.split else None
 
-    def choose(self, version: str | None, client: bytes) -> Chosen:
+    def choose(self, version: str | None, client: bytes) -> Selection:
         """Return the version that was asked for, or else that of the client's arm. Raises NotInServiceError."""
         if version is None:
             if self._buckets is None or self.deployment.split_since is None:
@@ -136,7 +136,7 @@ class _Refusal(NamedTuple):
     """In the time of the clock: the same files are not tried before."""
 
 
-class Models:
+class ModelRegistry:
     """What is in service, or the reason why there is nothing.
 
     A refusal ends when its cause ends. What could not be read is tried again at every look, what is damaged when its
@@ -148,7 +148,7 @@ class Models:
         self._loads = loads or Uncounted()
         self._clock = clock
         self._pointer = FollowedFile(store.stamp, store.deployment)
-        self._serving: Serving | None = None
+        self._serving: LoadedDeployment | None = None
         self._held: dict[str, ServedModel] = {}  # by digest: what is served, and what is loaded of what is deployed
         self._refusals: dict[str, _Refusal] = {}  # by version, of what is deployed
         self._is_behind = False
@@ -163,7 +163,7 @@ class Models:
         """Whether anything answers."""
         return self._serving is not None
 
-    def serving(self) -> Serving:
+    def serving(self) -> LoadedDeployment:
         """Return what answers. Raises NotReadyError with a sentence that says what to do."""
         if self._serving is None:
             raise NotReadyError(self._reason)
@@ -220,11 +220,11 @@ class Models:
         former, self._reason = self._serving, UNUSABLE
         serving = former
         if {deployment.champion, *deployment.split} <= models.keys():
-            serving = Serving(deployment, models)
+            serving = LoadedDeployment(deployment, models)
             self.generation = deployment.generation
         elif former is None and models:  # at boot, with nothing to go on with: champion, previous or arm, who is left
             left = deployment.model_copy(update={"champion": next(iter(models)), "split": {}})
-            serving = Serving(left, models)
+            serving = LoadedDeployment(left, models)
         self.refused = tuple(
             self._refusals[version].told for version in deployment.named() if version in self._refusals
         )

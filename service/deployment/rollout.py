@@ -4,10 +4,10 @@ import time
 from collections.abc import Callable
 from typing import Final, NamedTuple
 
-from pricing.artifacts.deployment import Deployment, Target, restored
+from pricing.artifacts.deployment import Deployment, DeploymentPlan, restored
 from pricing.artifacts.store import Artifact, Store
 from pricing.errors import AppraiserError, DeploymentError, Stays, Undone
-from pricing.inference.sandbox import prove
+from pricing.inference.sandbox import load_in_sandbox
 from service.deployment.worker_slots import RunFolder, WorkerState
 
 WAIT_SECONDS: Final = 10.0  # workers follow within a second; one that is stuck in a large batch takes longer
@@ -35,26 +35,26 @@ class _Done(NamedTuple):
 def roll_out(
     store: Store,
     run: RunFolder,
-    target: Callable[[Deployment | None], Target],
+    target: Callable[[Deployment | None], DeploymentPlan],
     seconds: float = WAIT_SECONDS,
-    prove: Callable[[Artifact], object] = prove,
+    load_in_sandbox: Callable[[Artifact], object] = load_in_sandbox,
 ) -> Rollout:
     """Deploy what `target` makes of the current deployment, and return when every living worker serves it.
 
     Every version that would answer is proved before. When a worker cannot serve it, within `seconds`, or the waiting
     fails, what was deployed before is deployed again under a new generation, and RolloutError says why. An interruption
-    does the same and goes on, with a note. Raises RunFolderError, and what `prove` and `Store.point` raise, too; then
-    nothing has changed.
+    does the same and goes on, with a note. Raises RunFolderError, and what `load_in_sandbox` and
+    `Store.swap_pointer` raise, too; then nothing has changed.
     """
     run.workers()  # who cannot look at them must not deploy either
     before = store.current()
     wanted = target(before)
     for version in {wanted.champion, *wanted.split}:
-        prove(store.read(version, store.seal(version)))
+        load_in_sandbox(store.read(version, store.seal(version)))
     after = 0 if before is None else before.generation
     deployment = None
     try:
-        deployment = store.point(target, after)
+        deployment = store.swap_pointer(target, after)
         return Rollout(deployment, _wait(store, run, deployment, seconds))
     except BaseException as error:
         deployment = deployment or _left_by(error, store, wanted, after)
@@ -76,8 +76,8 @@ def told(deployment: Deployment) -> str:
     return f"{arms if deployment.split else deployment.champion} is deployed as generation {deployment.generation}"
 
 
-def _left_by(error: BaseException, store: Store, wanted: Target, after: int) -> Deployment | None:
-    """What `Store.point` has deployed before it was interrupted; an error of its own leaves nothing."""
+def _left_by(error: BaseException, store: Store, wanted: DeploymentPlan, after: int) -> Deployment | None:
+    """What `Store.swap_pointer` has deployed before it was interrupted; an error of its own leaves nothing."""
     if isinstance(error, Exception):
         return None
     now = store.current()
@@ -127,7 +127,7 @@ def _take_back(store: Store, before: Deployment | None, failed: Deployment) -> _
         return _Done("nothing was deployed before, so it stays deployed: promote another version", stays=True)
     again = None
     try:
-        again = store.point(lambda _: restored(before), after=failed.generation)
+        again = store.swap_pointer(lambda _: restored(before), after=failed.generation)
     except BaseException as error:  # noqa: BLE001 -- a second interruption: the command still says what is deployed
         again = again or _left_by(error, store, restored(before), failed.generation)
         if again is None:

@@ -9,7 +9,7 @@ from typing import Final
 from pricing import memory
 from service.access.api_keys import Keys
 from service.contract import Refused
-from service.deployment.loaded_models import Models
+from service.deployment.loaded_models import ModelRegistry
 from service.deployment.worker_slots import Slot, WorkerState
 from service.errors import NotReadyError
 
@@ -23,7 +23,7 @@ class Watcher:
 
     def __init__(
         self,
-        models: Models,
+        models: ModelRegistry,
         slot: Slot | None,
         keys: Keys | None = None,
         then: Callable[[], object] = lambda: None,
@@ -41,7 +41,7 @@ class Watcher:
     def start(self) -> None:
         """Load what is deployed, and then go on looking. Never raises."""
         memory.use_one_arena()
-        memory.collect_rarely()
+        memory.raise_gc_threshold()
         self.look()
         self._thread.start()
 
@@ -49,7 +49,7 @@ class Watcher:
         """Follow the deployment, and say so once when it has changed. Never raises."""
         try:
             if self._models.follow():
-                memory.give_back()
+                memory.trim_heap()
                 self._log()
             self._say()
             self._then()
@@ -96,7 +96,7 @@ class Watcher:
 
     def _is_first_to_say(self, sentence: str) -> bool:
         try:
-            return self._slot is None or self._slot.is_first_to_say(sentence)
+            return self._slot is None or self._slot.claim_log_message(sentence)
         except OSError:  # twice rather than not at all
             return True
 

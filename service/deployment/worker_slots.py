@@ -2,7 +2,7 @@
 
 Workers of several releases share the folder during an upgrade. The state of a worker carries its format, as
 pricing/format.py says. The other files have no fields: another layout of one has another name, and `metrics` and
-`is_first_to_say` look at the names below only.
+`claim_log_message` look at the names below only.
 
 <run>/slot-0         locked by a worker as long as it lives: the kernel frees it, however the worker dies
 <run>/counter_0.db   what the workers of that slot have counted; see observability/metrics_file.py
@@ -67,7 +67,7 @@ class Slot:
         aside.write_bytes(state.model_dump_json().encode())
         aside.replace(_state_file(self._root, self.number))
 
-    def is_first_to_say(self, sentence: str) -> bool:
+    def claim_log_message(self, sentence: str) -> bool:
         """Whether no worker of this service has said it yet; from now on one has. Raises OSError."""
         try:
             self._said(sentence).touch(exist_ok=False)

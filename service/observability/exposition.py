@@ -16,7 +16,7 @@ from prometheus_client.samples import Sample
 from pricing.artifacts.store import Store
 from pricing.errors import AppraiserError
 from service.contract import Latency, Summary
-from service.deployment.loaded_models import Models
+from service.deployment.loaded_models import ModelRegistry
 from service.deployment.worker_slots import RunFolder
 from service.errors import NotReadyError
 from service.observability.metrics import METRICS
@@ -29,7 +29,7 @@ LIBRARIES: Final = ("appraiser", "onnxruntime")
 class Exposition(Collector):
     """Adds up the numbers of all slots when it is asked, and looks who lives."""
 
-    def __init__(self, run: RunFolder, store: Store, models: Models) -> None:
+    def __init__(self, run: RunFolder, store: Store, models: ModelRegistry) -> None:
         self._run = run
         self._store = store
         self._models = models

@@ -16,7 +16,7 @@ from prometheus_client.utils import floatToGoString
 from pricing.house import FEATURES, Column, Matrix, decimal
 from pricing.inference.predictor import Prediction
 from service.deployment.loaded_models import ServedModel
-from service.observability.metrics_file import Cell, Fate, Labels, SeriesFile, Unkept
+from service.observability.metrics_file import Fate, InMemoryMetrics, Labels, MetricsFile, Sample
 
 
 class Declared(NamedTuple):
@@ -100,13 +100,13 @@ BINS_OF_A_VERSION: Final = "appraiser_feature_value"  # which are other bins for
 class Files(NamedTuple):
     """Where the numbers of a worker are; numbers without a file are its own."""
 
-    counters: SeriesFile | Unkept
-    histograms: SeriesFile | Unkept
+    counters: MetricsFile | InMemoryMetrics
+    histograms: MetricsFile | InMemoryMetrics
 
     @classmethod
     def of(cls, counters: Path, histograms: Path) -> "Files":
         """Open both. Raises OSError."""
-        return cls(SeriesFile(counters), SeriesFile(histograms))
+        return cls(MetricsFile(counters), MetricsFile(histograms))
 
 
 def fate_of(versions: Collection[str], keys: Collection[str]) -> Fate:
@@ -121,13 +121,13 @@ def fate_of(versions: Collection[str], keys: Collection[str]) -> Fate:
 
 
 class _Counter:
-    def __init__(self, file: SeriesFile | Unkept, name: str) -> None:
+    def __init__(self, file: MetricsFile | InMemoryMetrics, name: str) -> None:
         self._file = file
         self._name = name
         self._declared = METRICS[name]
-        self._cells: dict[tuple[str, ...], Cell] = {}
+        self._cells: dict[tuple[str, ...], Sample] = {}
 
-    def of(self, *values: str) -> Cell:
+    def of(self, *values: str) -> Sample:
         """The cell of these labels."""
         found = self._cells.get(values)
         if found is None:
@@ -140,7 +140,7 @@ class _Counter:
 class Buckets:
     """One histogram: a cell for each bucket, not cumulative, and the sum."""
 
-    def __init__(self, bounds: Sequence[float], cells: list[Cell], total: Cell) -> None:
+    def __init__(self, bounds: Sequence[float], cells: list[Sample], total: Sample) -> None:
         self.bounds: Final = bounds  # upper and inclusive; above the last one is a bucket without
         self.cells: Final = cells
         self.total: Final = total
@@ -168,7 +168,7 @@ def observe_each(histograms: Iterable[Buckets], values: Iterable[float]) -> None
 
 
 class _Histogram:
-    def __init__(self, file: SeriesFile | Unkept, name: str) -> None:
+    def __init__(self, file: MetricsFile | InMemoryMetrics, name: str) -> None:
         self._file = file
         self._name = name
         self._declared = METRICS[name]
@@ -201,14 +201,14 @@ class _OfVersion(NamedTuple):
     inference: Buckets
     values: list[Buckets]
     """Of the price, and of each feature."""
-    hits: Cell
-    misses: Cell
+    hits: Sample
+    misses: Sample
 
 
 Outcome = Literal["hit", "miss", "off"]  # of a look into the cache
 
 
-class Run(NamedTuple):
+class PredictionRun(NamedTuple):
     """How a prediction came about."""
 
     cache: Outcome
@@ -216,12 +216,12 @@ class Run(NamedTuple):
     """That it took; of a hit it says nothing about the model."""
 
 
-class Metrics:
+class WorkerMetrics:
     """What one worker counts."""
 
     def __init__(self, files: Files | None = None) -> None:
         self._lock = threading.Lock()  # stock workers may run several threads
-        self._files = files or Files(Unkept(), Unkept())
+        self._files = files or Files(InMemoryMetrics(), InMemoryMetrics())
         self._begin()
 
     def _begin(self) -> None:
@@ -245,7 +245,7 @@ class Metrics:
         self._price = _Histogram(histograms, "appraiser_price_dollars")
         self._feature = _Histogram(histograms, "appraiser_feature_value")
         self._versions: dict[str, _OfVersion] = {}
-        self._answered: dict[tuple[str, str, str, str], tuple[Cell, Buckets]] = {}
+        self._answered: dict[tuple[str, str, str, str], tuple[Sample, Buckets]] = {}
 
     def retire(self, versions: Collection[str], keys: Collection[str]) -> None:
         """Add up the numbers of all versions and keys but these as one. Raises OSError."""
@@ -282,7 +282,9 @@ class Metrics:
         with self._lock:
             self._unparsed.of(str(status)).add(1.0)
 
-    def predicted(self, model: ServedModel, arm: str, houses: Matrix, prediction: Prediction, run: Run) -> None:
+    def predicted(
+        self, model: ServedModel, arm: str, houses: Matrix, prediction: Prediction, run: PredictionRun
+    ) -> None:
         """Houses of shape (n, 5) were priced."""
         with self._lock:
             found = self._of(model)

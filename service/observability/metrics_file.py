@@ -26,7 +26,7 @@ Fate = Callable[[str, Labels], Labels | None]
 """Of a series by its name and labels: the labels to which its number is added, or None if that is dropped."""
 
 
-class Cell:
+class Sample:
     """One number that only grows."""
 
     __slots__ = ("index", "numbers")
@@ -45,18 +45,18 @@ class Cell:
         return self.numbers[self.index]
 
 
-class Unkept:
+class InMemoryMetrics:
     """Numbers that live and end with this object."""
 
-    def cell(self, _family: str, _name: str, _labels: dict[str, str], _about: str) -> Cell:
+    def cell(self, _family: str, _name: str, _labels: dict[str, str], _about: str) -> Sample:
         """A number of nobody else."""
-        return Cell(array("d", [0.0]), 0)
+        return Sample(array("d", [0.0]), 0)
 
     def fold(self, _fate: Fate) -> None:
         """Forget them: there is nobody that reads them."""
 
 
-class SeriesFile:
+class MetricsFile:
     """The counters or the histograms of one slot. A later worker of the slot goes on with its numbers."""
 
     def __init__(self, path: Path) -> None:
@@ -73,14 +73,14 @@ class SeriesFile:
         values = MmapedDict.read_all_values_from_file(path)  # type: ignore[no-untyped-call]
         self._places: dict[str, int] = {key: place for key, _, _, place in values}
 
-    def cell(self, family: str, name: str, labels: dict[str, str], about: str) -> Cell:
+    def cell(self, family: str, name: str, labels: dict[str, str], about: str) -> Sample:
         """The number of one series, 0 when it is new. One that the disk has no room for is not kept."""
         key = mmap_key(family, name, list(labels), list(labels.values()), about)
         try:
             place = self._places.get(key) or self._add(key)
         except OSError:
-            return Unkept().cell(family, name, labels, about)
-        return Cell(self._doubles, place // _DOUBLE)
+            return InMemoryMetrics().cell(family, name, labels, about)
+        return Sample(self._doubles, place // _DOUBLE)
 
     def fold(self, fate: Fate) -> None:
         """Add numbers to others, and give their space back. Cells that were taken before count no more. Raises OSError.
@@ -100,7 +100,7 @@ class SeriesFile:
         aside.unlink(missing_ok=True)
         try:
             with ExitStack() as unless_done:
-                other = SeriesFile(aside)
+                other = MetricsFile(aside)
                 unless_done.callback(other.close)
                 for key, value in folded.items():
                     place = other._add(key)

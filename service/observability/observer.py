@@ -11,7 +11,7 @@ from pricing.ids import Ids
 from service.access.security_headers import DATA_HEADERS, headers_of
 from service.errors import refusal
 from service.observability.logs import RequestLog
-from service.observability.metrics import Metrics
+from service.observability.metrics import WorkerMetrics
 from service.reply import REASONS, Headers
 from service.trace import REQUEST_ID, Trace, begin
 
@@ -49,7 +49,7 @@ class Observer:
     """Wraps WSGI applications; made once, so that all answers of a process are told alike."""
 
     def __init__(
-        self, routes: Routes, metrics: Metrics, log: RequestLog | None, ids: Ids, unparsed: Headers = ()
+        self, routes: Routes, metrics: WorkerMetrics, log: RequestLog | None, ids: Ids, unparsed: Headers = ()
     ) -> None:
         """`unparsed` are further headers of what answers a request that could not be read, origin and all."""
         self._routes = routes

@@ -7,11 +7,11 @@ all versions, or keys, never decrease by it. Values of features are left out: th
 from contextlib import closing, suppress
 from typing import Final, Protocol
 
-from service.deployment.loaded_models import Models
+from service.deployment.loaded_models import ModelRegistry
 from service.deployment.worker_slots import RunFolder
 from service.errors import KeysUnknownError
-from service.observability.metrics import Metrics, fate_of
-from service.observability.metrics_file import SeriesFile
+from service.observability.metrics import WorkerMetrics, fate_of
+from service.observability.metrics_file import MetricsFile
 
 
 class HasIds(Protocol):
@@ -24,7 +24,7 @@ class HasIds(Protocol):
 class Retirement:
     """Follows what is deployed, and what keys there are; to be called again and again, by one thread."""
 
-    def __init__(self, run: RunFolder, models: Models, metrics: Metrics, keys: HasIds | None) -> None:
+    def __init__(self, run: RunFolder, models: ModelRegistry, metrics: WorkerMetrics, keys: HasIds | None) -> None:
         self._run: Final = run
         self._models = models
         self._metrics = metrics
@@ -49,5 +49,5 @@ class Retirement:
             self._metrics.retire(versions, keys)
         with suppress(OSError):
             for path in self._run.unowned():  # of workers that are no more
-                with closing(SeriesFile(path)) as file:
+                with closing(MetricsFile(path)) as file:
                     file.fold(fate_of(versions, keys))

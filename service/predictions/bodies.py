@@ -17,7 +17,7 @@ from pydantic_core import InitErrorDetails, PydanticCustomError, SchemaValidator
 
 from pricing.house import Values
 from service.contract import BESIDE, MISPLACED, Houses, PlainHouseOfBatch, PlainOneHouse, max_rows_of, rows_of
-from service.errors import MOST_PROBLEMS, InvalidRequestError
+from service.errors import MAX_PROBLEMS, InvalidRequestError
 
 BODY: Final = "body"
 BYTES_A_BRACKET: Final = 64
@@ -121,7 +121,7 @@ class HousesParser:
                 self._house.validate_python(rows[number])
             except ValidationError as error:
                 problems += _problems(error, "houses", number)
-                if len(problems) >= MOST_PROBLEMS:
+                if len(problems) >= MAX_PROBLEMS:
                     break
         return _invalid([*problems, *beside])
 
@@ -175,5 +175,5 @@ def _problems(error: ValidationError, *where: str | int) -> Iterator[InitErrorDe
 
 def _invalid(problems: Iterable[InitErrorDetails]) -> InvalidRequestError:
     """The first problems, in pydantic's words for JSON: what is a dictionary in Python is an object there."""
-    told = list(problems)[:MOST_PROBLEMS]
+    told = list(problems)[:MAX_PROBLEMS]
     return InvalidRequestError(BODY, ValidationError.from_exception_data("body", told, input_type="json"))

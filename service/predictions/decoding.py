@@ -10,7 +10,7 @@ GZIP: Final = "gzip"
 CODINGS: Final = {GZIP: GZIP, "x-gzip": GZIP, "deflate": "deflate"}
 # zlib's words for what is around the compressed data.
 AS_GZIP, AS_ZLIB, AS_NOTHING = 16 + zlib.MAX_WBITS, zlib.MAX_WBITS, -zlib.MAX_WBITS
-MOST_MEMBERS: Final = 100
+MAX_MEMBERS: Final = 100
 """Of a gzip body: each costs a copy of what is behind it, and a member can be as small as 20 bytes."""
 
 
@@ -36,13 +36,13 @@ def decoded(body: bytes, content_encoding: str, most: int) -> bytes:
 def _gunzipped(body: bytes, most: int) -> bytes:
     """All members of a gzip file, one behind the other (RFC 1952, section 2.2)."""
     plain, rest = _inflated(body, AS_GZIP, GZIP, most, most)
-    for _ in range(MOST_MEMBERS - 1):
+    for _ in range(MAX_MEMBERS - 1):
         if not rest:
             return plain
         more, rest = _inflated(rest, AS_GZIP, GZIP, most - len(plain), most)
         plain += more
     if rest:
-        raise NotDecodableError(GZIP, f"it has more than {MOST_MEMBERS} members")
+        raise NotDecodableError(GZIP, f"it has more than {MAX_MEMBERS} members")
     return plain
 
 

@@ -14,13 +14,13 @@ from pricing.house import FEATURES, Matrix, Values, decimal, to_matrix
 from pricing.ids import Ids
 from pricing.inference.predictor import Prediction
 from service.contract import Choice, Houses, Options
-from service.deployment.loaded_models import Chosen, Models, ServedModel
+from service.deployment.loaded_models import ModelRegistry, Selection, ServedModel
 from service.errors import BodyTooLargeError, InvalidRequestError, NotJsonError, refusal
-from service.observability.metrics import Metrics, Outcome, Run
+from service.observability.metrics import Outcome, PredictionRun, WorkerMetrics
 from service.predictions.bodies import ROWS_A_STEP, HouseParser, HousesParser, Steps, whole
 from service.predictions.cache import Cache
 from service.predictions.decoding import decoded
-from service.predictions.recorder import Books, Told
+from service.predictions.recorder import PredictionRecorder, ServedPredictions
 from service.reply import JSON_TYPE, Headers, Reply, json_reply
 from service.trace import Trace
 
@@ -44,7 +44,7 @@ PLAIN_JSON: Final = frozenset({JSON_TYPE, ""})
 HEADERS: "Final[Mapping[Outcome, Headers]]" = {"hit": (("X-Cache", "hit"),), "miss": (("X-Cache", "miss"),), "off": ()}
 
 
-def stamp(nanoseconds: int) -> str:
+def timestamp(nanoseconds: int) -> str:
     """Unix time in ISO 8601, UTC, to the millisecond."""
     return _millisecond(nanoseconds // 1_000_000)
 
@@ -76,9 +76,9 @@ class Answerer:
 
     def __init__(  # noqa: PLR0913, PLR0917 -- what a prediction needs and leaves behind
         self,
-        models: Models,
-        metrics: Metrics,
-        books: Books,
+        models: ModelRegistry,
+        metrics: WorkerMetrics,
+        books: PredictionRecorder,
         cache: Cache,
         batch: type[Houses],
         body_bytes: "Mapping[str, int]",
@@ -123,7 +123,7 @@ class Answerer:
         matrix = to_matrix([house])
         begun = time.perf_counter()
         prediction, outcome = self._cache.predict(chosen.model, matrix, options.confidence)
-        took = Run(outcome, time.perf_counter() - begun)
+        took = PredictionRun(outcome, time.perf_counter() - begun)
         told = self._tell(request, chosen, [house], matrix, prediction, took)
         (answer,) = render(told)
         self._books.enter(told, request.trace)
@@ -149,18 +149,24 @@ class Answerer:
         return reply
 
     def _tell(  # noqa: PLR0913, PLR0917 -- all that is known
-        self, request: Request, chosen: Chosen, houses: list[Values], matrix: Matrix, prediction: Prediction, run: Run
-    ) -> Told:
-        predicted_at = stamp(self._clock())
+        self,
+        request: Request,
+        chosen: Selection,
+        houses: list[Values],
+        matrix: Matrix,
+        prediction: Prediction,
+        run: PredictionRun,
+    ) -> ServedPredictions:
+        predicted_at = timestamp(self._clock())
         names = self._names(request.trace, len(houses))
         entries = list(zip(names, houses, *prediction[:3], strict=True))
-        return Told(chosen, entries, matrix, chosen.model.outside(matrix), prediction, run, predicted_at)
+        return ServedPredictions(chosen, entries, matrix, chosen.model.outside(matrix), prediction, run, predicted_at)
 
     def _names(self, trace: Trace, count: int) -> list[str]:
         """A prediction that is a request's only one has its name, so that its log line is found by it too."""
         return [trace.request_id] if trace.is_ours and count == 1 else self._ids.take(count)
 
-    def _choose(self, options: Options, request: Request, rows: int) -> Chosen:
+    def _choose(self, options: Options, request: Request, rows: int) -> Selection:
         chosen, trace = self._models.serving().choose(options.model_version, request.client), request.trace
         trace.version, trace.arm, trace.rows = chosen.model.manifest.version, chosen.arm, rows
         return chosen
@@ -221,7 +227,7 @@ def _invalid(kind: LiteralString, message: str, *loc: str) -> InvalidRequestErro
     return InvalidRequestError(QUERY, ValidationError.from_exception_data(QUERY, [problem]))
 
 
-def predict_in_steps(model: ServedModel, houses: Matrix, level: float) -> Steps[tuple[Prediction, Run]]:
+def predict_in_steps(model: ServedModel, houses: Matrix, level: float) -> Steps[tuple[Prediction, PredictionRun]]:
     """Predict as the predictor does, in slices with breaks between them; the time is the model's alone."""
     seconds, found = 0.0, []
     for start in range(0, len(houses), ROWS_A_STEP):
@@ -230,10 +236,10 @@ def predict_in_steps(model: ServedModel, houses: Matrix, level: float) -> Steps[
         seconds += time.perf_counter() - begun
         yield b""
     price, lower, upper = (list(chain.from_iterable(parts)) for parts in list(zip(*found, strict=True))[:3])
-    return Prediction(price, lower, upper, found[0].confidence_level), Run("off", seconds)
+    return Prediction(price, lower, upper, found[0].confidence_level), PredictionRun("off", seconds)
 
 
-def render(told: Told) -> list[dict[str, Any]]:
+def render(told: ServedPredictions) -> list[dict[str, Any]]:
     """One answer for each row, in order; here, at the edge, dollars are rounded to cents, halves up.
 
     `round` takes twice as long, since it looks for the nearest decimal; that differs for halves of a cent only.

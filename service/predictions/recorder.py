@@ -6,33 +6,33 @@ from typing import NamedTuple, Protocol
 from pricing.house import Matrix
 from pricing.inference.predictor import Prediction
 from pricing.journal.journal import Context, Entry, Source
-from service.deployment.loaded_models import Chosen
-from service.observability.metrics import Metrics, Run
+from service.deployment.loaded_models import Selection
+from service.observability.metrics import PredictionRun, WorkerMetrics
 from service.trace import Trace
 
 
-class Told(NamedTuple):
+class ServedPredictions(NamedTuple):
     """All that is known about the predictions of one request. Rows belong together by their place."""
 
-    chosen: Chosen
+    chosen: Selection
     entries: list[Entry]
     """With prices and bounds that are not rounded."""
     matrix: Matrix
     outside: list[tuple[int, int]]
     """Row and column of each value that the model was not trained on."""
     prediction: Prediction
-    run: Run
+    run: PredictionRun
     predicted_at: str
 
 
-class Recorder(Protocol):
+class JournalWriter(Protocol):
     """What a prediction asks of the journal."""
 
     def append(self, context: Context, entries: list[Entry]) -> bool:
         """Record them in one piece; returns whether they are recorded. Never raises."""
 
 
-class NotRecorded:
+class NullJournal:
     """The journal of a worker without a slot: who has none may not write as one, so all is dropped, and counted."""
 
     def append(self, _context: Context, _entries: list[Entry]) -> bool:
@@ -40,14 +40,14 @@ class NotRecorded:
         return False
 
 
-class Books:
+class PredictionRecorder:
     """Kept before an answer leaves: what was answered is in them, whatever happens to the worker then."""
 
-    def __init__(self, journal: Recorder, metrics: Metrics) -> None:
+    def __init__(self, journal: JournalWriter, metrics: WorkerMetrics) -> None:
         self._journal = journal
         self._metrics = metrics
 
-    def enter(self, told: Told, trace: Trace) -> None:
+    def enter(self, told: ServedPredictions, trace: Trace) -> None:
         """Record and count what was told. Never raises: a prediction is answered also when it cannot be recorded."""
         model, arm, generation = told.chosen
         level, hit = told.prediction.confidence_level, told.run.cache == "hit"

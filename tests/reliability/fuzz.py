@@ -23,12 +23,12 @@ from pydantic import BaseModel, ValidationError
 
 from pricing.house import BOUNDS, FEATURES
 from service.contract import Options, Prediction, Predictions, Problem, ValidationProblems
-from tests.bodies import CASES, EDGES, JSON, MARKER, MOST_BYTES, NOT_NUMBERS, batch
+from tests.bodies import CASES, EDGES, JSON, MARKER, MAX_BYTES, NOT_NUMBERS, batch
 
 SEED: Final = int(os.environ.get("FUZZ_SEED", "0"))
 CONNECTIONS: Final = 4  # so that each of two workers has two of them
 SLOWEST_SECONDS: Final = 1.0
-MOST_REFUSAL_BYTES: Final = 8 * 1024
+MAX_REFUSAL_BYTES: Final = 8 * 1024
 SINGLE: Final = "/predict"
 BATCH: Final = "/predict/batch"
 ANSWERS: Final[dict[str, type[BaseModel]]] = {SINGLE: Prediction, BATCH: Predictions}
@@ -116,7 +116,7 @@ DEEP: Final = st.builds(
     lambda opening, closing, depth, closed: opening * depth + "1" + closing * depth * closed,
     *(st.sampled_from(["[", '{"a":']), st.sampled_from(["]", "}"]), st.integers(1, 100_000), st.booleans()),
 )
-HUGE: Final = st.integers(1, MOST_BYTES // len(MARKER)).map(lambda times: f'"{MARKER * times}"')
+HUGE: Final = st.integers(1, MAX_BYTES // len(MARKER)).map(lambda times: f'"{MARKER * times}"')
 ORDINARY_TEXTS: Final = st.sampled_from(EDGE_TEXTS) | st.builds(json.dumps, VALUES, ensure_ascii=st.booleans())
 TEXTS: Final = mostly(ORDINARY_TEXTS, DEEP | HUGE, rarely=50)
 PAIRS: Final = st.tuples(mostly(st.sampled_from([*FEATURES, *Options.model_fields]), NAMES), TEXTS)
@@ -221,7 +221,7 @@ def fault(path: str, response: httpx.Response, seconds: float) -> str | None:
         f"took {seconds:.1f} s": seconds > SLOWEST_SECONDS,
         "is not said to be JSON": response.headers.get("Content-Type") != JSON,
         "is an echo": MARKER.encode() in content,
-        f"is a refusal of {len(content):,} bytes": is_refusal and len(content) > MOST_REFUSAL_BYTES,
+        f"is a refusal of {len(content):,} bytes": is_refusal and len(content) > MAX_REFUSAL_BYTES,
     }
     if any(wrong.values()):
         return ", ".join(what for what, is_so in wrong.items() if is_so)

@@ -30,7 +30,7 @@ from tests.reliability.fuzz import (
 from tests.reliability.workers import WORKERS, children, kilobytes, serve, store_of, train_version
 
 EACH: Final = 10_000
-MOST_MEGABYTES: Final = 10.0
+MAX_MEGABYTES: Final = 10.0
 
 
 def megabytes(server: GunicornProcess) -> float:
@@ -85,7 +85,7 @@ def test_10_000_bodies_to_every_route(tmp_path: Path) -> None:
     assert {len(set(those)) for those in sent.values()} == {EACH}
     assert {answer.status for answer in answers} == {200, 413, 415, 422}
     assert sum(answer.prices for answer in answers) > EACH / 10
-    assert grown < MOST_MEGABYTES
+    assert grown < MAX_MEGABYTES
 
 
 LEAKING: Final = """
@@ -108,7 +108,7 @@ def test_the_control_a_service_that_fails_and_grows_is_found_out(tmp_path: Path)
     failed = [answer for answer in answers if answer.status == 500]
     assert len(failed) >= 10
     assert faults(answers) == [answer.fault for answer in failed]
-    assert grown > MOST_MEGABYTES
+    assert grown > MAX_MEGABYTES
 
 
 def priced(lower: float, price: float, upper: float) -> dict[str, Any]:

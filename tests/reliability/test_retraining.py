@@ -16,9 +16,9 @@ from pricing.artifacts.store import Store
 from pricing.inference.predictor import load
 from train.models.family_names import FamilyName
 from train.models.training import Plan, train
-from train.promotion.judge import Contender, Verdict, judge
-from train.promotion.publish import Order, train_and_publish
-from train.promotion.retraining import RetrainOrder, choose_evidence, retrain, unseen_by
+from train.promotion.judge import Candidate, Verdict, judge
+from train.promotion.publish import TrainOptions, train_and_publish
+from train.promotion.retraining import RetrainOptions, choose_evidence, retrain, unseen_by
 from train.sales import rows as data
 from train.sales.rows import Sales
 from train.sales.split import FIRST_SALT, positions, sides, split_by_house
@@ -41,7 +41,7 @@ def first_rows(tmp_path: Path, rows: int) -> Path:
 def champion_on(tmp_path: Path, rows: int, family: FamilyName) -> Store:
     """A store in which v1.0.0, trained on the oldest sales, is deployed."""
     store = Store(tmp_path / "artifacts")
-    order = Order(first_rows(tmp_path, rows), None, family, None, deploy=True, seed=0)
+    order = TrainOptions(first_rows(tmp_path, rows), None, family, None, deploy=True, seed=0)
     train_and_publish(store, order, Console(file=io.StringIO()))
     store.deploy("v1.0.0")
     return store
@@ -50,10 +50,10 @@ def champion_on(tmp_path: Path, rows: int, family: FamilyName) -> Store:
 def verdict_on(store: Store, learned: Sales, judged: Sales, family: FamilyName, seed: int) -> Verdict:
     """Of a challenger that learned from some sales and is judged on others, as `retrain` judges."""
     artifact = store.read("v1.0.0")
-    champion = Contender(artifact.manifest, load(artifact))
+    champion = Candidate(artifact.manifest, load(artifact))
     challenger = train(learned, Plan("v1.1.0", artifact.manifest.split.salt, seed, family), lambda _: None)
     evidence = choose_evidence(store, artifact.manifest, judged, unseen_by(artifact.manifest, judged))
-    return judge(champion, Contender(challenger.manifest, load(challenger)), evidence)
+    return judge(champion, Candidate(challenger.manifest, load(challenger)), evidence)
 
 
 def shuffled(sales: Sales, seed: int, *, test_rows_too: bool, salt: str = FIRST_SALT) -> Sales:
@@ -84,7 +84,7 @@ def test_ten_times_the_sales_make_a_better_model(tmp_path: Path) -> None:
     told = io.StringIO()
 
     verdict = retrain(
-        store, RetrainOrder(KING_COUNTY, None, None, 0, dry_run=False), Console(file=told, soft_wrap=True)
+        store, RetrainOptions(KING_COUNTY, None, None, 0, dry_run=False), Console(file=told, soft_wrap=True)
     )
 
     print(f"\n{told.getvalue()}")

@@ -21,7 +21,7 @@ from tests.waiting import wait_until
 
 SWAPS: Final = 200
 FIRST: Final = 20
-MOST_GROWTH: Final = 0.05
+MAX_GROWTH: Final = 0.05
 
 
 def test_memory_descriptors_and_threads_stay_over_200_swaps(tmp_path: Path) -> None:
@@ -52,5 +52,5 @@ def test_memory_descriptors_and_threads_stay_over_200_swaps(tmp_path: Path) -> N
         f"threads {threads}, descriptors beside connections {descriptors}"
     )
     assert load.failed() == []
-    assert resident[-1] <= resident[0] * (1 + MOST_GROWTH)
+    assert resident[-1] <= resident[0] * (1 + MAX_GROWTH)
     assert len(threads) == len(descriptors) == 1

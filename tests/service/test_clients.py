@@ -10,7 +10,7 @@ import httpx
 import numpy as np
 import pytest
 
-from tests.bodies import EDGES, GOOD, MOST_BYTES
+from tests.bodies import EDGES, GOOD, MAX_BYTES
 from tests.gunicorn_process import HOST, GunicornProcess
 
 SINGLE = {"square_feet": 2000, "bedrooms": 3, "bathrooms": 2, "age_years": 10, "distance_to_city": 5}
@@ -117,9 +117,9 @@ def test_a_body_in_chunks_is_answered_like_a_whole_one(http: httpx.Client, size:
 
 
 def test_too_many_chunks_are_refused(http: httpx.Client) -> None:
-    assert http.post("/predict", content=chunks(GOOD.ljust(MOST_BYTES), 65_536)).status_code == 200
+    assert http.post("/predict", content=chunks(GOOD.ljust(MAX_BYTES), 65_536)).status_code == 200
 
-    assert http.post("/predict", content=chunks(GOOD.ljust(MOST_BYTES + 1), 65_536)).status_code == 413
+    assert http.post("/predict", content=chunks(GOOD.ljust(MAX_BYTES + 1), 65_536)).status_code == 413
 
 
 def test_a_higher_level_has_a_wider_interval_around_the_same_price(http: httpx.Client) -> None:

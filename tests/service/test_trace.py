@@ -8,12 +8,12 @@ import pytest
 from pricing.artifacts.store import Artifact
 from pricing.ids import Ids
 from service.app import Application, create_app
-from service.deployment.loaded_models import Models
+from service.deployment.loaded_models import ModelRegistry
 from service.trace import Parent, Trace, begin, of, parent_of
 from tests.fake_service import DEFAULTS, HOUSE, NO_STORE, Broken, fake_app, resources
 
 OURS: Final = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}")
-SANE: Final = [
+REQUEST_ID_PATTERN: Final = [
     "a",
     "0",
     "a" * 128,
@@ -45,7 +45,7 @@ INSANE: Final = {
 T, S = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 
 
-@pytest.mark.parametrize("given", SANE)
+@pytest.mark.parametrize("given", REQUEST_ID_PATTERN)
 def test_a_sane_id_is_taken(given: str) -> None:
     environ: dict[str, Any] = {"HTTP_X_REQUEST_ID": given}
 
@@ -129,7 +129,7 @@ def test_every_answer_has_the_id_once(published: Artifact, status: int, *, middl
     settings = DEFAULTS.model_copy(update={"prediction_middleware": middleware, "max_body_bytes": 1_024})
     apps: dict[int, Application] = {
         500: create_app(settings, resources(Broken())),
-        503: create_app(settings, resources(Models(NO_STORE))),
+        503: create_app(settings, resources(ModelRegistry(NO_STORE))),
     }
     client = apps.get(status, fake_app(published.manifest, settings=settings)).test_client()
 

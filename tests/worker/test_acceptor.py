@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
-from worker.acceptor import AWAY, HEAD_START_SECONDS, PLACES, Acceptor, Census
+from worker.acceptor import AWAY, HEAD_START_SECONDS, PLACES, Acceptor, ConnectionCounts
 
 if TYPE_CHECKING:
     import socket
@@ -88,8 +88,8 @@ class Workers:
     """Our worker's acceptor, and another worker that lives: this process is both."""
 
     def __init__(self, waiting: int, most: int = 1000) -> None:
-        self.census = Census()
-        assert (self.census.claim(), self.census.claim()) == (OURS, OTHER)
+        self.census = ConnectionCounts()
+        assert (self.census.reserve(), self.census.reserve()) == (OURS, OTHER)
         self.loop, self.listener = Loop(), Listener(waiting)
         self.acceptor = Acceptor(
             cast("asyncio.AbstractEventLoop", self.loop),
@@ -103,7 +103,7 @@ class Workers:
         self.acceptor.open()
 
     def other_has(self, count: int) -> None:
-        self.census.tell(OTHER, count)
+        self.census.publish(OTHER, count)
 
     def turns(self, count: int) -> int:
         """Turn the loop; returns how many connections we have then."""
@@ -164,7 +164,7 @@ def test_who_is_dead_is_not_waited_for() -> None:
     with subprocess.Popen([sys.executable, "-c", ""]) as dead:
         pass
     workers = Workers(waiting=3)
-    workers.census.move_in(OTHER, dead.pid)
+    workers.census.occupy(OTHER, dead.pid)
     workers.other_has(0)
     assert workers.turns(3) == 3
 
@@ -220,14 +220,14 @@ def test_the_end_takes_all_that_wait_whoever_has_fewer() -> None:
 def test_the_place_of_a_dead_worker_is_given_again() -> None:
     with subprocess.Popen([sys.executable, "-c", ""]) as dead:
         pass
-    census = Census()
-    assert [census.claim() for _ in range(3)] == [0, 1, 2]
-    census.move_in(1, dead.pid)
-    census.tell(1, 7)
-    assert census.claim() == 1
+    census = ConnectionCounts()
+    assert [census.reserve() for _ in range(3)] == [0, 1, 2]
+    census.occupy(1, dead.pid)
+    census.publish(1, 7)
+    assert census.reserve() == 1
     assert census.has_fewer(100) is None
 
 
 def test_a_thousand_workers_have_a_place_each_and_all_others_share_one() -> None:
-    census = Census()
-    assert [census.claim() for _ in range(PLACES + 2)] == [*range(PLACES), PLACES - 1, PLACES - 1]
+    census = ConnectionCounts()
+    assert [census.reserve() for _ in range(PLACES + 2)] == [*range(PLACES), PLACES - 1, PLACES - 1]

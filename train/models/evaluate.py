@@ -5,9 +5,9 @@ from typing import Final
 import numpy as np
 
 from pricing.artifacts.manifest import (
-    FEWEST_CALIBRATION_ROWS,
     HIGHEST_LEVEL,
     LOWEST_LEVEL,
+    MIN_CALIBRATION_ROWS,
     Calibration,
     Fifth,
     Interval,
@@ -35,9 +35,9 @@ def calibrate(log_price: Column, spread: Column, prices: Column, position: Colum
     """
     votes = weights(position)
     houses = len(np.unique(position))
-    if houses < FEWEST_CALIBRATION_ROWS:
+    if houses < MIN_CALIBRATION_ROWS:
         msg = (
-            f"{houses} different houses are left for calibration, at least {FEWEST_CALIBRATION_ROWS} are needed: "
+            f"{houses} different houses are left for calibration, at least {MIN_CALIBRATION_ROWS} are needed: "
             "bring about five times as many as that"
         )
         raise DataError(msg)

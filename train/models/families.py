@@ -16,13 +16,13 @@ from sklearn.base import clone
 from sklearn.ensemble import HistGradientBoostingRegressor, RandomForestRegressor
 from threadpoolctl import threadpool_limits
 
-from pricing.artifacts.store import MOST_BYTES
+from pricing.artifacts.store import MAX_BYTES
 from pricing.house import Column, Matrix
 from train.models.family_names import FamilyName
 
 # As converted: 31 with 300 nodes a tree, 32 with 12,000; two forests of 60,000 sales differed by less than 1 %.
 BYTES_OF_A_NODE: Final = 32.5
-MOST_FOREST_BYTES: Final = 0.98 * MOST_BYTES  # the rest is for the spread, and for trees that are larger than the first
+MAX_FOREST_BYTES: Final = 0.98 * MAX_BYTES  # the rest is for the spread, and for trees that are larger than the first
 
 Fold: TypeAlias = NDArray[np.int64]
 Estimator: TypeAlias = HistGradientBoostingRegressor | RandomForestRegressor
@@ -56,7 +56,7 @@ FAMILIES: Final[dict[FamilyName, Callable[[int], Estimator]]] = {
 }
 
 
-def fit(estimator: Estimator, houses: Matrix, target: Column, most_bytes: float = MOST_FOREST_BYTES) -> Estimator:
+def fit(estimator: Estimator, houses: Matrix, target: Column, most_bytes: float = MAX_FOREST_BYTES) -> Estimator:
     """Fit float32 of shape (n, 5) to float64 of shape (n,), the same to the last bit on every machine.
 
     One thread: boosting sums the gradients of all rows in parallel, so the last bit of such a sum may depend on the

@@ -9,7 +9,7 @@ from typing import Final, NamedTuple
 
 import numpy as np
 
-from pricing.artifacts.manifest import FEWEST_CALIBRATION_ROWS, Data, Example, Feature, Graph, Manifest, Metrics
+from pricing.artifacts.manifest import MIN_CALIBRATION_ROWS, Data, Example, Feature, Graph, Manifest, Metrics
 from pricing.artifacts.store import Artifact
 from pricing.house import BOUNDS, FEATURES, UNITS, Column, Matrix, decimal
 from pricing.inference.predictor import OnnxGraph, Predictor, Runs
@@ -21,11 +21,11 @@ from train.models.family_names import FAMILY_NAMES, FamilyName
 from train.models.parity import certify
 from train.models.worth import check_variation
 from train.sales.rows import Sales
-from train.sales.split import IDENTITY, Mask, Sides, folds, hold_back, positions, sides, split_by_house, weights
+from train.sales.split import IDENTITY, Mask, SplitMasks, folds, hold_back, positions, sides, split_by_house, weights
 
 BINS: Final = 10
-# Of so many, the hash hardly ever leaves fewer than FEWEST_CALIBRATION_ROWS for calibration; 240 on average.
-ENOUGH_HOUSES: Final = 1_200
+# Of so many, the hash hardly ever leaves fewer than MIN_CALIBRATION_ROWS for calibration; 240 on average.
+MIN_HOUSES: Final = 1_200
 EXAMPLES: Final = 5
 LIBRARIES: Final = ("numpy", "onnx", "onnxruntime", "scikit-learn", "skl2onnx")
 
@@ -156,7 +156,7 @@ def describe_features(houses: Matrix) -> tuple[Feature, ...]:
     )
 
 
-def describe_data(sales: Sales, side: Sides) -> Data:
+def describe_data(sales: Sales, side: SplitMasks) -> Data:
     """Where the rows came from and how many went where."""
     return Data(
         source=sales.source,
@@ -180,21 +180,21 @@ def examples(graph: Runs, houses: Matrix) -> tuple[Example, ...]:
     )
 
 
-def _check_rows(sales: Sales, position: Column, side: Sides) -> None:
+def _check_rows(sales: Sales, position: Column, side: SplitMasks) -> None:
     accepted = f"{sales.source}: {len(sales.prices):,} accepted rows"
     # Sales of a house share a side and a fold: of a few houses sold again and again, some of those would stay empty.
     different = len(np.unique(position))
-    if different < min(FEWEST_CALIBRATION_ROWS, len(sales.prices)):
+    if different < min(MIN_CALIBRATION_ROWS, len(sales.prices)):
         msg = (
             f"{accepted} are only {different} different houses (by {', '.join(IDENTITY)}), "
-            f"at least {FEWEST_CALIBRATION_ROWS} are needed"
+            f"at least {MIN_CALIBRATION_ROWS} are needed"
         )
         raise DataError(msg)
     found = len(np.unique(position[side.calibrate]))
-    if found < FEWEST_CALIBRATION_ROWS:
+    if found < MIN_CALIBRATION_ROWS:
         msg = (
-            f"{accepted} leave {found} houses for calibration, at least {FEWEST_CALIBRATION_ROWS} are needed: "
-            f"bring sales of {ENOUGH_HOUSES:,} houses"
+            f"{accepted} leave {found} houses for calibration, at least {MIN_CALIBRATION_ROWS} are needed: "
+            f"bring sales of {MIN_HOUSES:,} houses"
         )
         raise DataError(msg)
     check_variation(sales)

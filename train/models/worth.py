@@ -15,24 +15,24 @@ from train.errors import DataError
 from train.sales.rows import Sales
 from train.sales.split import positions, sides
 
-FEWEST_PRICES: Final = 5
-LEAST_SCATTER: Final = 0.001  # of the middle half of the prices
-MOST_ERRORS: Final = 5  # standard errors: one training in a million is farther off by chance
+MIN_PRICES: Final = 5
+MIN_SCATTER: Final = 0.001  # of the middle half of the prices
+MAX_ERRORS: Final = 5  # standard errors: one training in a million is farther off by chance
 
 
 def check_variation(sales: Sales) -> None:
     """Raise DataError when there is nothing to learn from: equal prices, but for a few, or only a few prices."""
     prices = sales.prices
     different = len(np.unique(prices))
-    if different < FEWEST_PRICES:
+    if different < MIN_PRICES:
         msg = f"{sales.source}: the prices take {different} different value{'s' * (different > 1)}, expected "
-        msg += f"{FEWEST_PRICES} at least: there is too little to learn from"
+        msg += f"{MIN_PRICES} at least: there is too little to learn from"
         raise DataError(msg)
     low, high = np.quantile(prices, [0.25, 0.75])
-    if not high / low - 1 >= LEAST_SCATTER:
+    if not high / low - 1 >= MIN_SCATTER:
         msg = (
             f"{sales.source}: half of the prices lie between ${low:,.2f} and ${high:,.2f}, expected a difference of "
-            f"{LEAST_SCATTER:.1%} at least: there is too little to learn from"
+            f"{MIN_SCATTER:.1%} at least: there is too little to learn from"
         )
         raise DataError(msg)
 
@@ -55,7 +55,7 @@ def check_worth(artifact: Artifact, sales: Sales) -> None:
         raise DataError(msg)
     houses = min(len(np.unique(position[mask])) for mask in sides(position, manifest.split)[1:])
     for interval in manifest.metrics.intervals:
-        allowed = MOST_ERRORS * (2 * interval.level * (1 - interval.level) / houses) ** 0.5
+        allowed = MAX_ERRORS * (2 * interval.level * (1 - interval.level) / houses) ** 0.5
         if not abs(interval.coverage - interval.level) <= allowed:
             msg = (
                 f"{sales.source}: the interval at {interval.level:.0%} contains {interval.coverage:.1%} of the test "

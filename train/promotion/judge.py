@@ -3,7 +3,7 @@
 * One house has one vote, which its sales share: houses are independent of each other, sales of one house are not.
 * Each comparison has one-sided 95 % bounds to either side. If they leave the question open, that is a refusal too, with
   the number of houses that would be enough to tell.
-* Every fifth of the price range must rule out a loss of MOST_LOSS. Since all of them must, a challenger with one such
+* Every fifth of the price range must rule out a loss of MAX_LOSS. Since all of them must, a challenger with one such
   fifth passes in at most 5 % of the cases, whatever the number of houses (intersection-union test, Berger 1982), and
   nothing is corrected for five tests. `python -m benchmarks.promotion_power` simulates the rule.
 """
@@ -24,25 +24,25 @@ from train.errors import DataError
 from train.promotion.paired import ONE_SIDED, Ratio, by_house, compare
 from train.sales.split import weights
 
-FEWEST_GROUPS: Final = 200
+MIN_GROUPS: Final = 200
 LEVEL: Final = 0.9
-LEAST_GAIN: Final = 0.01
+MIN_GAIN: Final = 0.01
 TOLERATED_LOSS: Final = 0.05  # of a fifth: what is significantly more is worse
-MOST_LOSS: Final = 0.1  # of a fifth: what is not ruled out to be more is refused
+MAX_LOSS: Final = 0.1  # of a fifth: what is not ruled out to be more is refused
 COVERAGE_SLACK: Final = 0.005
-MOST_OFF: Final = 0.08  # of the coverage: what is not ruled out to be more is refused
+MAX_OFF: Final = 0.08  # of the coverage: what is not ruled out to be more is refused
 TOO_FEW: Final = "the test rows are too few to tell whether "
 UNKNOWN: Final = float("nan")  # in verdicts of before these figures were kept
 
 
-class Contender(NamedTuple):
+class Candidate(NamedTuple):
     """A version that is judged."""
 
     manifest: Manifest
     predictor: Predictor
 
 
-class Evidence(NamedTuple):
+class JudgementRows(NamedTuple):
     """Test rows: float32 of shape (n, 5), US dollars and the house's position by the hash, each of shape (n,)."""
 
     houses: Matrix
@@ -56,7 +56,7 @@ class Evidence(NamedTuple):
     """How many verdicts on record have used such rows before."""
 
 
-class Part(StoredPart):
+class QuintileComparison(StoredPart):
     """One fifth of the price range, by the mean of both predictions."""
 
     model_config = ConfigDict(ser_json_inf_nan="strings")
@@ -104,7 +104,7 @@ class Verdict(Stored):
     coverage: float
     """Share of the prices within the challenger's interval at level 0.9."""
     coverage_tolerance: float
-    fifths: tuple[Part, ...]
+    fifths: tuple[QuintileComparison, ...]
     parity_ppm: float
     parity_limit_ppm: float
     against: tuple[str, ...]
@@ -121,12 +121,12 @@ class Verdict(Stored):
         return bool(self.against) and all(sentence.startswith(TOO_FEW) for sentence in self.against)
 
 
-def judge(champion: Contender, challenger: Contender, evidence: Evidence) -> Verdict:
+def judge(champion: Candidate, challenger: Candidate, evidence: JudgementRows) -> Verdict:
     """Return the verdict on rows that neither has learned from. Raises DataError when they are too few."""
     houses, prices, position = evidence[:3]
     groups = len(np.unique(position))
-    if groups < FEWEST_GROUPS:
-        msg = f"{groups} different houses are left to judge on, at least {FEWEST_GROUPS} are needed: bring more sales"
+    if groups < MIN_GROUPS:
+        msg = f"{groups} different houses are left to judge on, at least {MIN_GROUPS} are needed: bring more sales"
         raise DataError(msg)
     old_price, _, _ = champion.predictor.predict(houses, LEVEL).columns()
     new_price, lower, upper = challenger.predictor.predict(houses, LEVEL).columns()
@@ -179,16 +179,16 @@ def objections(figures: Verdict) -> list[str]:
 
 def _of_gain(figures: Verdict) -> Iterator[str]:
     gain, lower, upper = figures.gain, figures.gain_lower, figures.gain_upper
-    if lower <= 0 and upper >= LEAST_GAIN:
+    if lower <= 0 and upper >= MIN_GAIN:
         half = log(1 - lower) - log(1 - gain)
-        enough = _enough(figures.groups, half, max(-log(1 - gain), log(1 - gain) - log(1 - LEAST_GAIN)))
+        enough = _enough(figures.groups, half, max(-log(1 - gain), log(1 - gain) - log(1 - MIN_GAIN)))
         yield (
             f"{TOO_FEW}the challenger is better: the gain is {gain:.2%} ({lower:.2%} to {upper:.2%}), "
             f"its lower bound must be above 0; {enough}"
         )
-    elif not (lower > 0 and gain >= LEAST_GAIN):
+    elif not (lower > 0 and gain >= MIN_GAIN):
         yield (
-            f"the gain is {gain:.2%} ({lower:.2%} to {upper:.2%}), at least {LEAST_GAIN:.0%} is worth a change "
+            f"the gain is {gain:.2%} ({lower:.2%} to {upper:.2%}), at least {MIN_GAIN:.0%} is worth a change "
             "and its lower bound must be above 0"
         )
 
@@ -212,25 +212,25 @@ def _of_coverage(figures: Verdict) -> Iterator[str]:
             f"the interval at {LEVEL:.0%} contains {figures.coverage:.1%} of the prices, "
             f"allowed is {tolerance:.1%} more or less"
         )
-    elif not off + ONE_SIDED * error < MOST_OFF:
-        factors = (ONE_SIDED * error / (MOST_OFF - off), 3 * error / (off - COVERAGE_SLACK))
+    elif not off + ONE_SIDED * error < MAX_OFF:
+        factors = (ONE_SIDED * error / (MAX_OFF - off), 3 * error / (off - COVERAGE_SLACK))
         enough = _enough(figures.groups, min(factor for factor in factors if factor > 0), 1)
         yield (
             f"{TOO_FEW}the interval holds: at {LEVEL:.0%} it contains {figures.coverage:.1%} of the prices, "
-            f"with an uncertainty of {ONE_SIDED * error:.1%}, {MOST_OFF:.0%} more or less must be ruled out; {enough}"
+            f"with an uncertainty of {ONE_SIDED * error:.1%}, {MAX_OFF:.0%} more or less must be ruled out; {enough}"
         )
 
 
-def _of_fifth(part: Part, groups: int) -> Iterator[str]:
+def _of_fifth(part: QuintileComparison, groups: int) -> Iterator[str]:
     loss, lower, upper = part.loss, part.loss_lower, part.loss_upper
-    if lower <= TOLERATED_LOSS and upper < MOST_LOSS:
+    if lower <= TOLERATED_LOSS and upper < MAX_LOSS:
         return
     houses = f"houses of ${part.lowest_price:,.0f} to ${part.highest_price:,.0f} are worse"
     observed = f"{loss:.1%} ({lower:.1%} to {upper:.1%})"
-    if lower <= TOLERATED_LOSS <= MOST_LOSS <= upper:
+    if lower <= TOLERATED_LOSS <= MAX_LOSS <= upper:
         half = log(1 + upper) - log(1 + loss)
-        enough = _enough(groups, half, max(log(1 + MOST_LOSS) - log(1 + loss), log(1 + loss) - log(1 + TOLERATED_LOSS)))
-        yield f"{TOO_FEW}{houses}: by {observed}, {MOST_LOSS:.0%} must be ruled out; {enough}"
+        enough = _enough(groups, half, max(log(1 + MAX_LOSS) - log(1 + loss), log(1 + loss) - log(1 + TOLERATED_LOSS)))
+        yield f"{TOO_FEW}{houses}: by {observed}, {MAX_LOSS:.0%} must be ruled out; {enough}"
     else:
         yield f"{houses} by {observed}, allowed is {TOLERATED_LOSS:.0%}"
 
@@ -247,15 +247,15 @@ def coverage_error(groups: int) -> float:
     return float(np.sqrt(LEVEL * (1 - LEVEL) / groups))
 
 
-def fifths(price: Column, old_error: Column, new_error: Column) -> tuple[Part, ...]:
+def fifths(price: Column, old_error: Column, new_error: Column) -> tuple[QuintileComparison, ...]:
     """The houses by fifth of `price`, cheapest first; all of shape (n,). Equal prices are in the same fifth."""
     fifth = np.searchsorted(np.quantile(price, [0.2, 0.4, 0.6, 0.8]), price, side="right")
     masks = [fifth == number for number in np.unique(fifth)]
     return tuple(_part(price[mask], compare(old_error[mask], new_error[mask])) for mask in masks)
 
 
-def _part(price: Column, ratio: Ratio) -> Part:
-    return Part(
+def _part(price: Column, ratio: Ratio) -> QuintileComparison:
+    return QuintileComparison(
         rows=len(price),
         lowest_price=float(price.min()),
         highest_price=float(price.max()),

@@ -12,7 +12,7 @@ from rich.table import Table
 from pricing.artifacts.manifest import Manifest, Scores, is_version
 from pricing.artifacts.store import MANIFEST_FILE, Artifact, Store
 from pricing.errors import Stays, VersionExistsError
-from pricing.inference.sandbox import prove
+from pricing.inference.sandbox import load_in_sandbox
 from train.errors import TrainingError
 from train.models.training import Plan, train
 from train.models.worth import check_worth
@@ -29,7 +29,7 @@ NOTHING_BESIDE: Final[Mapping[str, bytes]] = MappingProxyType({})
 
 
 @dataclass(frozen=True)
-class Order:
+class TrainOptions:
     """What the person asked for; None leaves the choice to the program."""
 
     data: Path | None
@@ -47,7 +47,7 @@ class Trained(NamedTuple):
     deploy: bool
 
 
-def train_and_publish(store: Store, order: Order, console: Console | None = None) -> Trained:
+def train_and_publish(store: Store, order: TrainOptions, console: Console | None = None) -> Trained:
     """Train and publish; deploying is left to the caller, who can wait for the workers.
 
     Raises TrainingError or VersionExistsError with one sentence; then nothing has been written.
@@ -92,10 +92,10 @@ def publish(  # noqa: PLR0913 -- what is published, where, and how it is told an
     console: Console,
     beside: Mapping[str, bytes] = NOTHING_BESIDE,
     *,
-    prove: Callable[[Artifact], object] = prove,
+    load_in_sandbox: Callable[[Artifact], object] = load_in_sandbox,
 ) -> None:
     """Publish a version that has been proved, with what it has seen, and print how good it is."""
-    prove(artifact)  # what no worker would serve is not worth publishing
+    load_in_sandbox(artifact)  # what no worker would serve is not worth publishing
     manifest = artifact.manifest
     test = sides(positions(sales.houses, manifest.split), manifest.split).test
     check_worth(artifact, sales)

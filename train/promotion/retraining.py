@@ -22,7 +22,7 @@ from pricing.inference.predictor import load
 from train.errors import TrainingError
 from train.models.family_names import FamilyName
 from train.models.training import Plan, train
-from train.promotion.judge import LEVEL, TOO_FEW, Contender, Evidence, Verdict, judge
+from train.promotion.judge import LEVEL, TOO_FEW, Candidate, JudgementRows, Verdict, judge
 from train.promotion.publish import publish, publish_next, quiet, tell_rows
 from train.promotion.versions import contract, contract_of, next_version
 from train.sales import rows as data
@@ -31,11 +31,11 @@ from train.sales.rows import Sales
 from train.sales.split import Mask, positions, sides, split_by_house
 
 VERDICT_FILE: Final = "verdict.json"
-ENOUGH_NEW_HOUSES: Final = 1_000
+MIN_NEW_HOUSES: Final = 1_000
 
 
 @dataclass(frozen=True)
-class RetrainOrder:
+class RetrainOptions:
     """What the person asked for; None leaves the choice to the program."""
 
     data: Path
@@ -45,7 +45,7 @@ class RetrainOrder:
     dry_run: bool
 
 
-def retrain(store: Store, order: RetrainOrder, console: Console | None = None) -> Verdict:
+def retrain(store: Store, order: RetrainOptions, console: Console | None = None) -> Verdict:
     """Train a challenger, judge it, publish it with its verdict unless this is a dry run, and print all of it.
 
     Raises TrainingError, ArtifactError, NothingDeployedError or NotWritableError with one sentence; then nothing has
@@ -73,7 +73,7 @@ def retrain(store: Store, order: RetrainOrder, console: Console | None = None) -
         tell("judging champion and challenger on the same test rows")
         verdict = judge(
             champion,
-            Contender(challenger.manifest, load(challenger)),
+            Candidate(challenger.manifest, load(challenger)),
             choose_evidence(store, champion.manifest, sales, unseen),
         )
     _tell_verdict(console, verdict)
@@ -101,7 +101,7 @@ def unseen_by(champion: Manifest, sales: Sales) -> Mask:
     return test & ~np.isin(house, house[~test])
 
 
-def choose_evidence(store: Store, champion: Manifest, sales: Sales, unseen: Mask) -> Evidence:
+def choose_evidence(store: Store, champion: Manifest, sales: Sales, unseen: Mask) -> JudgementRows:
     """Of the rows that neither has seen those that have come since the champion's training, if enough, else all.
 
     Rows come into use when a version is judged on them, so of the same rows every further verdict is worth less: it
@@ -113,10 +113,12 @@ def choose_evidence(store: Store, champion: Manifest, sales: Sales, unseen: Mask
     known = seen.parse(store.read_beside(champion.version, seen.FILE), champion.version)
     if known is not None:
         new = ~np.isin(seen.hashes(houses, prices), known)
-    only_new = len(np.unique(position[new])) >= ENOUGH_NEW_HOUSES
+    only_new = len(np.unique(position[new])) >= MIN_NEW_HOUSES
     used = times_used(store, champion, only_new=only_new)
     kept = new if only_new else np.ones_like(new)
-    return Evidence(houses[kept], prices[kept], position[kept], int(new.sum()), only_new=only_new, used_before=used)
+    return JudgementRows(
+        houses[kept], prices[kept], position[kept], int(new.sum()), only_new=only_new, used_before=used
+    )
 
 
 def times_used(store: Store, champion: Manifest, *, only_new: bool) -> int:
@@ -158,7 +160,7 @@ def _deployment(store: Store) -> Deployment:
         raise NothingDeployedError(msg) from error
 
 
-def _champion(store: Store, deployment: Deployment) -> Contender:
+def _champion(store: Store, deployment: Deployment) -> Candidate:
     version = deployment.champion
     seal = deployment.sha256[version]
     # before it is read, since a manifest with other features cannot be; unsealed it is damaged, whatever it says
@@ -170,7 +172,7 @@ def _champion(store: Store, deployment: Deployment) -> Contender:
         )
         raise TrainingError(msg)
     artifact = store.read(version, seal)
-    return Contender(artifact.manifest, load(artifact))
+    return Candidate(artifact.manifest, load(artifact))
 
 
 def _transition(champion: Manifest, version: str) -> str:

@@ -19,7 +19,7 @@ IDENTITY: Final = tuple(name for name in FEATURES if name != "age_years")
 Mask = NDArray[np.bool_]
 
 
-class Sides(NamedTuple):
+class SplitMasks(NamedTuple):
     """One mask of shape (n,) for each use; every row is in exactly one."""
 
     fit: Mask
@@ -44,11 +44,11 @@ def positions(houses: Matrix, split: Split) -> Column:
     return np.frombuffer(b"".join(hashes), dtype=">u8") / 2.0**64
 
 
-def sides(position: Column, split: Split) -> Sides:
+def sides(position: Column, split: Split) -> SplitMasks:
     """Deal rows to fit, calibrate and test by their position."""
     calibrate_from = 1 - split.calibrate - split.test
     test_from = 1 - split.test
-    return Sides(
+    return SplitMasks(
         fit=position < calibrate_from,
         calibrate=(position >= calibrate_from) & (position < test_from),
         test=position >= test_from,
@@ -69,6 +69,6 @@ def weights(position: Column) -> Column:
     return 1 / sales[house]
 
 
-def hold_back(side: Sides, rows: Mask) -> Sides:
+def hold_back(side: SplitMasks, rows: Mask) -> SplitMasks:
     """The same sides, but for some rows that nothing is learned from: they become test rows."""
-    return Sides(side.fit & ~rows, side.calibrate & ~rows, side.test | rows)
+    return SplitMasks(side.fit & ~rows, side.calibrate & ~rows, side.test | rows)

@@ -58,7 +58,7 @@ _JSON_ERROR: Final = re.compile(
 )
 NO_OPTIONS: Final[dict[str, dict[str, str]]] = {}
 
-Run = Callable[[str, dict[str, dict[str, str]]], dict[str, NDArray[Any]]]
+RunQuery = Callable[[str, dict[str, dict[str, str]]], dict[str, NDArray[Any]]]
 
 
 class Table(NamedTuple):
@@ -176,13 +176,13 @@ def _read_database(path: Path, query: str | None) -> dict[str, Column]:
         return _numbers(run, relation)
 
 
-def _check_types(path: Path, run: Run, relation: str) -> None:
+def _check_types(path: Path, run: RunQuery, relation: str) -> None:
     described = run(f"describe from {relation}", {})
     _check_columns(path, dict(zip(described["column_name"], described["column_type"], strict=True)))
 
 
 def _numbers(
-    run: Run, relation: str, options: dict[str, dict[str, str]] = NO_OPTIONS, number: str = _NUMBER
+    run: RunQuery, relation: str, options: dict[str, dict[str, str]] = NO_OPTIONS, number: str = _NUMBER
 ) -> dict[str, Column]:
     """The contract's columns as float64, NaN where a cell is missing or not a number."""
     names = ", ".join(f'"{name}"' for name in COLUMNS)
@@ -194,7 +194,7 @@ def _numbers(
 
 
 @contextmanager
-def _memory(path: Path) -> Iterator[Run]:
+def _memory(path: Path) -> Iterator[RunQuery]:
     """Queries whose $path is the file."""
     parameters = {"path": glob.escape(str(path))}  # else sales[1].csv would read sales1.csv
     with duckdb.connect() as connection:
@@ -202,7 +202,7 @@ def _memory(path: Path) -> Iterator[Run]:
 
 
 @contextmanager
-def _database(path: Path) -> Iterator[Run]:
+def _database(path: Path) -> Iterator[RunQuery]:
     """Queries of the database, which can neither write nor look at any other file."""
     try:
         connection = duckdb.connect(str(path), read_only=True, config=_SEALED)

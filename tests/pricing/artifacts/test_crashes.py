@@ -10,12 +10,12 @@ from typing import NamedTuple
 
 import pytest
 
-from pricing.artifacts.deployment import Deployment, divided, rolled_back
+from pricing.artifacts.deployment import Deployment, roll_back, split_traffic
 from pricing.artifacts.store import POINTER_FILE, Artifact, Store
 from pricing.errors import AppraiserError, NotWritableError
-from pricing.files.filesystem import Disk
+from pricing.files.filesystem import FileSystem
 from pricing.files.locked_folder import ASIDE
-from service.deployment.loaded_models import NOTHING_DEPLOYED, Models
+from service.deployment.loaded_models import NOTHING_DEPLOYED, ModelRegistry
 from service.errors import NotReadyError
 from tests.crashing_disk import Operation, RecordingDisk, State, after, cut, folder_of, killed, restore, states
 
@@ -71,10 +71,12 @@ SCENARIOS = {
         [*THREE, "v1.3.0"],
     ),
     "promote": Scenario(deployed_two, lambda store, _: store.deploy("v1.2.0"), "v1.1.0=100", "v1.2.0=100", THREE),
-    "rollback": Scenario(deployed_two, lambda store, _: store.point(rolled_back), "v1.1.0=100", "v1.0.0=100", THREE),
+    "rollback": Scenario(
+        deployed_two, lambda store, _: store.swap_pointer(roll_back), "v1.1.0=100", "v1.0.0=100", THREE
+    ),
     "split": Scenario(
         deployed_two,
-        lambda store, _: store.point(lambda current: divided(current, {"v1.1.0": 90, "v1.2.0": 10})),
+        lambda store, _: store.swap_pointer(lambda current: split_traffic(current, {"v1.1.0": 90, "v1.2.0": 10})),
         "v1.1.0=100",
         "v1.1.0=90 v1.2.0=10",
         THREE,
@@ -100,7 +102,7 @@ def operations(
 
 def deployed(store: Store) -> str:
     """What the service serves when it starts: weights by version, nothing, or why neither."""
-    models = Models(store)
+    models = ModelRegistry(store)
     models.load()
     try:
         serving = models.serving()
@@ -196,8 +198,8 @@ def test_a_pointer_that_is_written_in_place_would_be_neither(tmp_path: Path, pub
 class PublishesInPlace(Store):
     """Writes a version where it will stay."""
 
-    def _aside(self, name: str) -> Path:
-        return super()._aside(name) if name == POINTER_FILE else self.root / name
+    def _temporary_path(self, name: str) -> Path:
+        return super()._temporary_path(name) if name == POINTER_FILE else self.root / name
 
 
 def test_a_version_that_is_written_in_place_would_be_seen_half(tmp_path: Path, published: Artifact) -> None:
@@ -244,7 +246,7 @@ def test_a_version_that_a_killed_prune_took_away_never_comes_back_half_removed(
             assert what_is_wrong(state, tmp_path / f"{at} {number}", scenario.allowed, published) == ""
 
 
-class Fails(Disk):
+class Fails(FileSystem):
     """Fails at one operation, or at every one from there on, as a disk does that is full or dying."""
 
     def __init__(self, code: int, at: int, *, for_good: bool) -> None:

@@ -18,13 +18,13 @@ from pydantic import ValidationError
 from pricing.artifacts.deployment import (
     BUCKETS,
     Deployment,
-    Target,
+    DeploymentPlan,
     bucket_of,
-    divided,
-    promoted,
+    promote,
+    promote_challenger,
     restored,
-    rolled_back,
-    succeeded,
+    roll_back,
+    split_traffic,
 )
 from pricing.errors import DeploymentChangedError, NoPreviousError, NothingDeployedError, SplitError
 from tests.gunicorn_process import ROOT
@@ -39,19 +39,19 @@ SHAPES: Final[dict[str, Callable[[int], str]]] = {
 }
 
 
-def deployed(target: Target, generation: int = 1) -> Deployment:
+def deployed(target: DeploymentPlan, generation: int = 1) -> Deployment:
     """A target under a generation, with seals."""
     named = {target.champion, *filter(None, [target.previous]), *target.split}
     return Deployment(generation=generation, **target._asdict(), sha256=dict.fromkeys(named, SEAL))
 
 
 def champion() -> Deployment:
-    return deployed(promoted(None, "v1.0.0"))
+    return deployed(promote(None, "v1.0.0"))
 
 
 def split(weights: dict[str, int], current: Deployment | None = None) -> Deployment:
     current = current or champion()
-    return deployed(divided(current, weights), current.generation + 1)
+    return deployed(split_traffic(current, weights), current.generation + 1)
 
 
 @pytest.mark.parametrize("shape", SHAPES)
@@ -166,41 +166,41 @@ def test_a_new_split_has_a_salt_of_its_own_and_a_running_one_keeps_it() -> None:
 )
 def test_weights_that_divide_nothing_are_refused(weights: dict[str, int], sentence: str) -> None:
     with pytest.raises(SplitError) as refused:
-        divided(champion(), weights)
+        split_traffic(champion(), weights)
 
     assert sentence in str(refused.value)
 
 
 def test_nothing_deployed_cannot_be_split_and_has_nothing_to_roll_back_to() -> None:
     with pytest.raises(NothingDeployedError):
-        divided(None, {"v1.0.0": 100})
+        split_traffic(None, {"v1.0.0": 100})
     for current in (None, champion()):
         with pytest.raises(NoPreviousError):
-            rolled_back(current)
+            roll_back(current)
 
 
 def test_a_promotion_ends_a_split_and_remembers_the_champion() -> None:
     running = split({"v1.0.0": 90, "v1.1.0": 10})
 
-    assert promoted(running, "v1.1.0") == Target("v1.1.0", "v1.0.0", {}, None)
-    assert promoted(running, "v1.0.0") == Target("v1.0.0", None, {}, None)
+    assert promote(running, "v1.1.0") == DeploymentPlan("v1.1.0", "v1.0.0", {}, None)
+    assert promote(running, "v1.0.0") == DeploymentPlan("v1.0.0", None, {}, None)
 
 
 def test_a_challenger_succeeds_the_champion_that_it_was_judged_against_and_no_other() -> None:
-    assert succeeded(champion(), "v1.0.0", "v1.2.0") == promoted(champion(), "v1.2.0")
-    for current in (None, deployed(promoted(champion(), "v1.1.0"), 2)):
+    assert promote_challenger(champion(), "v1.0.0", "v1.2.0") == promote(champion(), "v1.2.0")
+    for current in (None, deployed(promote(champion(), "v1.1.0"), 2)):
         with pytest.raises(
             DeploymentChangedError, match=r"^v1\.2\.0 was judged against v1\.0\.0, but .* champion now; "
         ):
-            succeeded(current, "v1.0.0", "v1.2.0")
+            promote_challenger(current, "v1.0.0", "v1.2.0")
 
 
 def test_a_rollback_goes_back_and_another_one_forth() -> None:
-    second = deployed(promoted(champion(), "v1.1.0"), 2)
-    back = deployed(rolled_back(second), 3)
+    second = deployed(promote(champion(), "v1.1.0"), 2)
+    back = deployed(roll_back(second), 3)
 
     assert (back.champion, back.previous) == ("v1.0.0", "v1.1.0")
-    assert rolled_back(back) == Target("v1.1.0", "v1.0.0", {}, None)
+    assert roll_back(back) == DeploymentPlan("v1.1.0", "v1.0.0", {}, None)
 
 
 def test_what_is_restored_is_what_was_deployed_split_and_all() -> None:
@@ -210,7 +210,7 @@ def test_what_is_restored_is_what_was_deployed_split_and_all() -> None:
 
 
 def test_every_version_has_a_role_and_the_champion_comes_first() -> None:
-    running = split({"v1.1.0": 90, "v1.2.0": 10}, deployed(promoted(champion(), "v1.1.0"), 2))
+    running = split({"v1.1.0": 90, "v1.2.0": 10}, deployed(promote(champion(), "v1.1.0"), 2))
 
     assert running.named() == ("v1.1.0", "v1.0.0", "v1.2.0")
     assert [running.role(version) for version in running.named()] == ["champion", "previous", "challenger"]

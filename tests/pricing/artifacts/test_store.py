@@ -15,9 +15,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pricing.artifacts.deployment import Deployment, Target, divided, promoted
+from pricing.artifacts.deployment import Deployment, DeploymentPlan, promote, split_traffic
 from pricing.artifacts.manifest import VERSION_PATTERN
-from pricing.artifacts.store import MOST_BYTES, MOST_MANIFEST_BYTES, Artifact, Store
+from pricing.artifacts.store import MAX_BYTES, MAX_MANIFEST_BYTES, Artifact, Store
 from pricing.errors import (
     ArtifactError,
     DamagedArtifactError,
@@ -122,11 +122,11 @@ class TestPublishing:
         )
         assert not empty.root.exists()
 
-    @pytest.mark.parametrize("beside", [{}, {"test_rows.bin": bytes(MOST_BYTES + 1)}], ids=["graph", "beside"])
+    @pytest.mark.parametrize("beside", [{}, {"test_rows.bin": bytes(MAX_BYTES + 1)}], ids=["graph", "beside"])
     def test_what_nobody_would_read_is_refused_before_anything_is_written(
         self, empty: Store, published: Artifact, beside: dict[str, bytes]
     ) -> None:
-        graph = published.graph if beside else bytes(MOST_BYTES + 1)
+        graph = published.graph if beside else bytes(MAX_BYTES + 1)
         described = published.manifest.graph.model_copy(update={"sha256": digest(graph)})
         manifest = published.manifest.model_copy(update={"graph": described})
         with pytest.raises(DamagedArtifactError) as refused:
@@ -238,7 +238,7 @@ class TestReading:
 
     def test_a_manifest_may_be_as_large_as_that_and_no_larger(self, store: Store) -> None:
         path = store.root / "v1.0.0" / "manifest.json"
-        path.write_bytes(path.read_bytes().ljust(MOST_MANIFEST_BYTES))
+        path.write_bytes(path.read_bytes().ljust(MAX_MANIFEST_BYTES))
         store.read("v1.0.0")
         with path.open("ab") as file:
             file.write(b" ")
@@ -410,14 +410,14 @@ class TestDeploying:
 
 class TestPointing:
     def test_who_has_seen_the_generation_that_is_there_deploys_the_next(self, two: Store) -> None:
-        assert two.point(lambda now: promoted(now, "v1.1.0"), after=1).generation == 2
+        assert two.swap_pointer(lambda now: promote(now, "v1.1.0"), after=1).generation == 2
 
     @pytest.mark.parametrize("seen", [0, 1, 3])
     def test_who_has_seen_another_is_refused_and_nothing_changes(self, two: Store, seen: int) -> None:
         two.deploy("v1.1.0")
         before = tree(two.root)
         with pytest.raises(DeploymentChangedError) as refused:
-            two.point(lambda now: promoted(now, "v1.0.0"), after=seen)
+            two.swap_pointer(lambda now: promote(now, "v1.0.0"), after=seen)
         assert str(refused.value) == (
             f"generation 2 was deployed meanwhile, expected {seen}; nothing was changed, look again"
         )
@@ -426,26 +426,26 @@ class TestPointing:
     def test_who_has_seen_nothing_deploys_the_first(self, empty: Store, published: Artifact) -> None:
         empty.publish(published)
         with pytest.raises(DeploymentChangedError, match=r"^generation 0 was deployed meanwhile, expected 1; "):
-            empty.point(lambda now: promoted(now, "v1.0.0"), after=1)
-        assert empty.point(lambda now: promoted(now, "v1.0.0"), after=0).generation == 1
+            empty.swap_pointer(lambda now: promote(now, "v1.0.0"), after=1)
+        assert empty.swap_pointer(lambda now: promote(now, "v1.0.0"), after=0).generation == 1
 
     def test_every_arm_of_a_split_is_verified_before(self, two: Store) -> None:
         flip_a_bit(two.root / "v1.1.0" / "model.onnx")
         before = tree(two.root)
         with pytest.raises(DamagedArtifactError, match=r"of v1\.1\.0/model\.onnx "):
-            two.point(lambda now: divided(now, {"v1.0.0": 90, "v1.1.0": 10}))
+            two.swap_pointer(lambda now: split_traffic(now, {"v1.0.0": 90, "v1.1.0": 10}))
         assert tree(two.root) == before
 
     def test_the_target_is_made_of_what_is_deployed_under_the_lock(self, two: Store) -> None:
         seen = []
 
-        def target(current: Deployment | None) -> Target:
+        def target(current: Deployment | None) -> DeploymentPlan:
             seen.append(current)
-            return promoted(current, "v1.1.0")
+            return promote(current, "v1.1.0")
 
         first = two.deployment()
-        second = two.point(target)
-        two.point(target)
+        second = two.swap_pointer(target)
+        two.swap_pointer(target)
         assert seen == [first, second]
 
     def test_every_deployment_has_a_stamp_of_its_own(self, empty: Store, published: Artifact) -> None:
@@ -511,13 +511,13 @@ class TestPruning:
         many.deploy("v1.9.0")
         many.deploy("v1.2.0")
         assert many.prune(1) == ["v1.10.0"]  # v1.9.0 is the previous one
-        many.point(lambda now: divided(now, {"v1.2.0": 90, "v1.11.0": 10}))
+        many.swap_pointer(lambda now: split_traffic(now, {"v1.2.0": 90, "v1.11.0": 10}))
         assert many.prune(1) == []
         assert many.versions() == ["v1.2.0", "v1.9.0", "v1.11.0"]
 
     def test_an_old_arm_stays(self, many: Store) -> None:
         many.deploy("v1.11.0")
-        many.point(lambda now: divided(now, {"v1.11.0": 99, "v1.2.0": 1}))
+        many.swap_pointer(lambda now: split_traffic(now, {"v1.11.0": 99, "v1.2.0": 1}))
         assert many.prune(1) == ["v1.9.0", "v1.10.0"]
 
     def test_the_one_that_is_spared_stays(self, many: Store) -> None:
@@ -547,7 +547,7 @@ class TestPruning:
                 store.deploy(f"v1.{number}.0")
             champion, other = store.deployment().champion, f"v1.{(names[-1] + 1) % 6}.0"
             if weight is not None:
-                store.point(lambda now: divided(now, {champion: 100 - weight, other: weight}))
+                store.swap_pointer(lambda now: split_traffic(now, {champion: 100 - weight, other: weight}))
             spare = None if spared is None else f"v1.{spared}.0"
 
             removed = store.prune(keep, {spare} if spare else ())

@@ -17,7 +17,7 @@ ROUNDS: Final = 100
 WRITER: Final = """
 import sys
 from pathlib import Path
-from pricing.artifacts.deployment import promoted
+from pricing.artifacts.deployment import promote
 from pricing.errors import AppraiserError
 from pricing.artifacts.store import Store
 {store}
@@ -27,7 +27,7 @@ print("ready", flush=True)
 for number, line in enumerate(sys.stdin):
     try:
         if mode == "deploy":
-            generation = store.point(lambda _: promoted(_, version), after=int(line)).generation
+            generation = store.swap_pointer(lambda _: promote(_, version), after=int(line)).generation
             print("won", generation, flush=True)
         else:
             name = line.strip()

@@ -16,11 +16,11 @@ from typing import Final, Never
 import pytest
 from rich.console import Console
 
-from pricing.artifacts.deployment import promoted
+from pricing.artifacts.deployment import promote
 from pricing.artifacts.store import Artifact, Store
 from pricing.errors import DamagedArtifactError
 from pricing.inference.predictor import load
-from pricing.inference.sandbox import LIMITS, MEBIBYTE, Limits, prove
+from pricing.inference.sandbox import LIMITS, MEBIBYTE, SandboxLimits, load_in_sandbox
 from service.deployment.rollout import roll_out
 from service.deployment.worker_slots import RunFolder
 from tests.bad_artifacts import named, slow
@@ -75,14 +75,14 @@ def _cores_are_written() -> Iterator[None]:
     resource.setrlimit(resource.RLIMIT_CORE, (soft, hard))
 
 
-def refusal(artifact: Artifact, limits: Limits = LIMITS) -> str:
+def refusal(artifact: Artifact, limits: SandboxLimits = LIMITS) -> str:
     with pytest.raises(DamagedArtifactError) as refused:
-        prove(artifact, limits)
+        load_in_sandbox(artifact, limits)
     return str(refused.value)
 
 
 def test_a_good_version_passes(published: Artifact) -> None:
-    prove(published)
+    load_in_sandbox(published)
 
 
 def test_a_bad_one_is_refused_in_the_words_of_who_loads_it(published: Artifact) -> None:
@@ -128,7 +128,7 @@ def test_who_is_interrupted_takes_the_child_along(too_slow: Artifact) -> None:
         with ThreadPoolExecutor() as pool:
             pool.submit(interrupt_once_it_loads)
             with pytest.raises(KeyboardInterrupt):
-                prove(too_slow)
+                load_in_sandbox(too_slow)
     finally:
         signal.signal(signal.SIGALRM, former)
 
@@ -162,7 +162,7 @@ def test_what_lies_in_the_working_folder_is_not_run(
     (tmp_path / "pricing" / "__init__.py").write_text("raise SystemExit('not this one')")
     monkeypatch.chdir(tmp_path)
 
-    prove(published)
+    load_in_sandbox(published)
 
 
 class TestBeyondItsLimits:
@@ -170,7 +170,13 @@ class TestBeyondItsLimits:
         store, sales = Store(tmp_path / "artifacts"), data.synthetic(seed=0, rows=1_500)
 
         with pytest.raises(DamagedArtifactError, match=r"^v1\.1\.0 did not load within 1 s of CPU$"):
-            publish(store, too_slow, sales, Console(file=io.StringIO()), prove=partial(prove, limits=A_SECOND_OF_CPU))
+            publish(
+                store,
+                too_slow,
+                sales,
+                Console(file=io.StringIO()),
+                load_in_sandbox=partial(load_in_sandbox, limits=A_SECOND_OF_CPU),
+            )
 
         assert list(tmp_path.iterdir()) == []
 
@@ -182,8 +188,8 @@ class TestBeyondItsLimits:
             roll_out(
                 store,
                 RunFolder(tmp_path / "run"),
-                lambda current: promoted(current, "v1.1.0"),
-                prove=partial(prove, limits=A_SECOND_OF_CPU),
+                lambda current: promote(current, "v1.1.0"),
+                load_in_sandbox=partial(load_in_sandbox, limits=A_SECOND_OF_CPU),
             )
 
         assert (store.root / "deployment.json").read_bytes() == before

@@ -19,7 +19,7 @@ from pricing.journal.segments import (
     BLOCK,
     DAY_SECONDS,
     LONGEST,
-    MOST_REFUSED,
+    MAX_REFUSED,
     ORPHANED_SECONDS,
     hold,
     retire,
@@ -142,7 +142,7 @@ def test_lines_that_look_like_records_are_cut_off_unless_there_are_more_than_a_c
     write(tmp_path, "c")
     assert names(tmp_path) == [("a", 1), ("b", 2), ("c", 3)]
 
-    segment.path.write_bytes(whole + line * MOST_REFUSED + line[:5])
+    segment.path.write_bytes(whole + line * MAX_REFUSED + line[:5])
     write(tmp_path, "c")
 
     with pytest.raises(DamagedJournalError, match="a line of the journal is no record"):

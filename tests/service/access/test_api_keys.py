@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from pricing.errors import DamagedKeysError, NotWritableError, UnknownKeyError, UnreadableKeysError
-from pricing.files.filesystem import Disk
-from service.access.api_keys import FORM, KEYS_FILE, LOOK_SECONDS, Key, KeyRing, Keys, KeyStore
+from pricing.files.filesystem import FileSystem
+from service.access.api_keys import FORM, KEYS_FILE, LOOK_SECONDS, Key, Keys, KeySnapshot, KeyStore
 from service.errors import KeysUnknownError
 from tests.crashing_disk import RecordingDisk, restore, states
 
@@ -150,7 +150,7 @@ def test_a_damaged_file_is_told_by_what_is_wrong_and_left_alone(keys: KeyStore, 
     assert (keys.root / KEYS_FILE).read_bytes() == content
 
 
-class FullDisk(Disk):
+class FullDisk(FileSystem):
     """A disk that takes nothing, once it is full."""
 
     is_full = False
@@ -177,7 +177,7 @@ class TestTheRing:
     def test_a_key_is_known_by_its_secret(self, keys: KeyStore) -> None:
         key, text = keys.create("a client", ["read", "metrics"], DAY)
 
-        held = KeyRing(keys.stored()).holder(text)
+        held = KeySnapshot(keys.stored()).authenticate(text)
 
         assert held is not None
         assert (held.key_id, held.scopes, held.is_revoked) == (key.id, frozenset({"read", "metrics"}), False)
@@ -186,7 +186,7 @@ class TestTheRing:
     def test_whatever_else_is_presented_is_nobodys(self, keys: KeyStore) -> None:
         key, text = keys.create("a client", ["read"], None)
         other, _ = keys.create("another", ["read"], None)
-        ring, secret = KeyRing(keys.stored()), text.rpartition(key.id)[2][1:]
+        ring, secret = KeySnapshot(keys.stored()), text.rpartition(key.id)[2][1:]
         last = "B" if text.endswith("A") else "A"
 
         for presented in (
@@ -208,13 +208,13 @@ class TestTheRing:
             "\xff" * 60,
             "A" * 8_000,
         ):
-            assert ring.holder(presented) is None, presented
-        assert ring.holder(text) is not None
+            assert ring.authenticate(presented) is None, presented
+        assert ring.authenticate(text) is not None
 
     def test_an_empty_ring_knows_nobody(self, keys: KeyStore) -> None:
         _, text = keys.create("a client", ["read"], None)
 
-        assert KeyRing().holder(text) is None
+        assert KeySnapshot().authenticate(text) is None
 
 
 class TestFollowing:
@@ -225,15 +225,15 @@ class TestFollowing:
         return Keys(keys, lambda: float(next(moments)))
 
     def test_what_is_stored_is_taken_when_it_has_changed(self, keys: KeyStore, followed: Keys) -> None:
-        assert followed.ring().holder("nobody's") is None
+        assert followed.ring().authenticate("nobody's") is None
         key, text = keys.create("a client", ["read"], None)
 
         ring = followed.ring()
-        assert ring.holder(text) is not None
+        assert ring.authenticate(text) is not None
         assert followed.ring() is ring  # nothing was read again
         keys.revoke(key.id)
 
-        held = followed.ring().holder(text)
+        held = followed.ring().authenticate(text)
         assert held is not None
         assert held.is_revoked
 
@@ -243,16 +243,16 @@ class TestFollowing:
         followed.ring()
         _, text = keys.create("a client", ["read"], None)
 
-        assert followed.ring().holder(text) is None
-        assert followed.ring().holder(text) is not None
+        assert followed.ring().authenticate(text) is None
+        assert followed.ring().authenticate(text) is not None
 
     def test_a_file_that_is_gone_takes_all_keys_with_it(self, keys: KeyStore, followed: Keys) -> None:
         _, text = keys.create("a client", ["read"], None)
-        assert followed.ring().holder(text) is not None
+        assert followed.ring().authenticate(text) is not None
 
         (keys.root / KEYS_FILE).unlink()
 
-        assert followed.ring().holder(text) is None
+        assert followed.ring().authenticate(text) is None
 
     def test_a_damaged_file_leaves_the_keys_and_is_logged_once(
         self, keys: KeyStore, followed: Keys, caplog: pytest.LogCaptureFixture
@@ -262,7 +262,7 @@ class TestFollowing:
 
         (keys.root / KEYS_FILE).write_bytes(b"{}")
 
-        assert [followed.ring().holder(text) is None for _ in range(3)] == [False] * 3
+        assert [followed.ring().authenticate(text) is None for _ in range(3)] == [False] * 3
         assert caplog.record_tuples == [
             ("service.access.api_keys", logging.ERROR, "the keys stay as they were: keys.json: format: Field required")
         ]
@@ -304,13 +304,13 @@ class TestAFailedRead:
         keys.revoke(key.id)
         keys.failure = UnreadableKeysError("keys.json cannot be read: Too many open files")
 
-        held = followed.ring().holder(text)
+        held = followed.ring().authenticate(text)
         assert held is not None
         assert not held.is_revoked
         assert followed.unreadable == "keys.json cannot be read: Too many open files"
 
         keys.failure = None
-        held = followed.ring().holder(text)
+        held = followed.ring().authenticate(text)
         assert held is not None
         assert held.is_revoked
         assert followed.unreadable is None
@@ -333,7 +333,7 @@ class TestAFailedRead:
 
         (keys.root / KEYS_FILE).unlink()
         (keys.root / KEYS_FILE).write_bytes(stored)
-        assert followed.ring().holder(text) is not None
+        assert followed.ring().authenticate(text) is not None
 
     def test_a_file_that_cannot_be_looked_at_is_not_a_file_that_is_gone(
         self, keys: Unreadable, followed: Keys, caplog: pytest.LogCaptureFixture
@@ -343,7 +343,7 @@ class TestAFailedRead:
         stored = (keys.root / KEYS_FILE).read_bytes()
 
         loop(keys.root / KEYS_FILE)
-        assert [followed.ring().holder(text) is None for _ in range(3)] == [False] * 3
+        assert [followed.ring().authenticate(text) is None for _ in range(3)] == [False] * 3
 
         (keys.root / KEYS_FILE).unlink()
         (keys.root / KEYS_FILE).write_bytes(stored)

@@ -13,8 +13,8 @@ import pytest
 from flask.testing import FlaskClient
 
 from pricing.artifacts.store import Artifact, Store
-from service.access.api_keys import SCOPES, KeyRing, Keys, KeyStore, Scope
-from service.access.guard import ACCESS, presented_in
+from service.access.api_keys import SCOPES, Keys, KeySnapshot, KeyStore, Scope
+from service.access.guard import ACCESS, api_key_from
 from service.app import create_app
 from service.observability.observer import OTHER, Routes
 from tests.fake_service import DEFAULTS, HOUSE, NOW, Always, fake_app, fake_model, resources
@@ -223,9 +223,9 @@ def test_an_empty_header_is_no_key_and_does_not_hide_the_other(published: Artifa
     ],
 )
 def test_a_header_that_comes_twice_is_one_key_only_if_the_other_is_empty(header: str, key: str) -> None:
-    assert presented_in({"HTTP_X_API_KEY": header}) == key
-    assert presented_in({"HTTP_AUTHORIZATION": f"Bearer {header}"}) == key
-    assert presented_in({"HTTP_AUTHORIZATION": f", Bearer {header}"}) == key
+    assert api_key_from({"HTTP_X_API_KEY": header}) == key
+    assert api_key_from({"HTTP_AUTHORIZATION": f"Bearer {header}"}) == key
+    assert api_key_from({"HTTP_AUTHORIZATION": f", Bearer {header}"}) == key
 
 
 @pytest.mark.parametrize(("lifetime", "status"), [(timedelta(0), 401), (timedelta(microseconds=1), 200)])
@@ -283,7 +283,7 @@ def test_every_route_of_the_application_says_who_may_ask_for_it(published: Artif
 
 
 def test_an_empty_ring_lets_nobody_pass(published: Artifact, keys: KeyStore) -> None:
-    assert KeyRing().holder("") is None
+    assert KeySnapshot().authenticate("") is None
     assert with_keys(published, keys).post("/predict", json=HOUSE).status_code == 401
 
 

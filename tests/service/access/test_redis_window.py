@@ -10,7 +10,7 @@ from typing import Any, Final
 import pytest
 from redis.exceptions import RedisError
 
-from service.access.redis_window import LATE_SECONDS, NOBODY, STRIKES, RedisLink, RedisWindow
+from service.access.redis_window import LATE_SECONDS, PROBE, STRIKES, RedisLink, RedisWindow
 from tests.redis_process import RedisServer, needs_redis, redis_server
 from tests.waiting import wait_until
 
@@ -41,7 +41,7 @@ class FakeLink:
 
     def hit(self, client: str) -> float:
         assert not self.is_closed
-        is_tried = client == NOBODY
+        is_tried = client == PROBE
         self.tries += is_tried
         self.hits += not is_tried
         self._clock.now += self.tries_take if is_tried else self.takes

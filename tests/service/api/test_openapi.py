@@ -25,7 +25,7 @@ from service.contract import (
     Predictions,
     ValidationProblems,
 )
-from service.deployment.loaded_models import Models
+from service.deployment.loaded_models import ModelRegistry
 from tests.bodies import BODY, CASES, Case
 from tests.fake_service import DEFAULTS, HOUSE, TRAINED, Broken, fake_app, resources
 
@@ -135,7 +135,7 @@ def test_the_levels_that_are_listed_can_be_asked_for(published: Artifact, artifa
 
 @pytest.fixture
 def artifacts_client(store: Store) -> FlaskClient:
-    models = Models(store)
+    models = ModelRegistry(store)
     models.load()
     return create_app(DEFAULTS, resources(models)).test_client()
 
@@ -151,7 +151,7 @@ def test_every_answer_of_the_table_of_bodies_is_documented(client: FlaskClient, 
 
 
 def test_every_answer_without_a_model_is_documented(document: dict[str, Any], store: Store) -> None:
-    client = create_app(DEFAULTS, resources(Models(store))).test_client()
+    client = create_app(DEFAULTS, resources(ModelRegistry(store))).test_client()
 
     for response in [*(client.get(path) for path in READ), *(client.post(path, json=HOUSE) for path in BODIES)]:
         assert_is_documented(document, response)

@@ -7,11 +7,11 @@ from typing import Any
 import httpx
 import pytest
 
-from pricing.artifacts.deployment import promoted
+from pricing.artifacts.deployment import promote
 from pricing.artifacts.store import Artifact, Store
 from pricing.errors import DamagedArtifactError
 from pricing.inference.predictor import load
-from service.deployment.loaded_models import Models
+from service.deployment.loaded_models import ModelRegistry
 from service.deployment.rollout import roll_out
 from service.deployment.worker_slots import RunFolder
 from tests.bad_artifacts import BAD, deploy_carelessly, named, publish_bad
@@ -70,7 +70,7 @@ def test_none_is_promoted(store: Store, published: Artifact, tmp_path: Path, nam
     before = (store.root / "deployment.json").read_bytes()
 
     with pytest.raises(DamagedArtifactError) as refused:
-        roll_out(store, RunFolder(tmp_path / "run"), lambda current: promoted(current, "v1.1.0"), prove=load)
+        roll_out(store, RunFolder(tmp_path / "run"), lambda current: promote(current, "v1.1.0"), load_in_sandbox=load)
 
     assert BAD[name].reason in str(refused.value)
     assert (store.root / "deployment.json").read_bytes() == before
@@ -80,7 +80,7 @@ def test_none_is_promoted(store: Store, published: Artifact, tmp_path: Path, nam
 def test_a_worker_that_boots_on_it_serves_the_last_good_version(store: Store, published: Artifact, name: str) -> None:
     digest = publish_bad(store, BAD[name], named(published, "v1.1.0"))
     deploy_carelessly(store, "v1.1.0", digest, champion="v1.0.0")
-    models = Models(store)
+    models = ModelRegistry(store)
 
     models.load()
 

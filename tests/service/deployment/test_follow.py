@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from pricing.artifacts.deployment import Deployment, divided, restored, rolled_back
+from pricing.artifacts.deployment import Deployment, restored, roll_back, split_traffic
 from pricing.artifacts.store import Artifact, Store
 from pricing.errors import UnreadableArtifactError
-from service.deployment.loaded_models import Models, ServedModel, Uncounted
+from service.deployment.loaded_models import ModelRegistry, ServedModel, Uncounted
 from service.deployment.watcher import Watcher
 from service.deployment.worker_slots import RunFolder, WorkerState
 from service.errors import NotReadyError
@@ -30,7 +30,7 @@ def damage(store: Store, version: str, file: str = "model.onnx") -> None:
     path.write_bytes(path.read_bytes()[:-1])
 
 
-def in_service(models: Models) -> tuple[int, tuple[str, ...]]:
+def in_service(models: ModelRegistry) -> tuple[int, tuple[str, ...]]:
     """The generation, and the versions, champion first."""
     serving = models.serving()
     assert serving.champion is next(iter(serving.models.values()))
@@ -45,14 +45,14 @@ def four(store: Store, published: Artifact) -> Store:
 
 
 @pytest.fixture
-def models(four: Store) -> Models:
+def models(four: Store) -> ModelRegistry:
     """A worker that has booted on v1.0.0."""
-    found = Models(four)
+    found = ModelRegistry(four)
     assert found.follow()
     return found
 
 
-def test_nothing_is_read_again_while_the_pointer_is_the_same(four: Store, models: Models) -> None:
+def test_nothing_is_read_again_while_the_pointer_is_the_same(four: Store, models: ModelRegistry) -> None:
     serving = models.serving()
     shutil.rmtree(four.root / "v1.0.0")
 
@@ -61,7 +61,7 @@ def test_nothing_is_read_again_while_the_pointer_is_the_same(four: Store, models
     assert models.serving() is serving
 
 
-def test_what_is_deployed_is_served_after_the_next_look(four: Store, models: Models) -> None:
+def test_what_is_deployed_is_served_after_the_next_look(four: Store, models: ModelRegistry) -> None:
     four.deploy("v1.1.0")
     assert in_service(models) == (1, ("v1.0.0",))
 
@@ -71,16 +71,16 @@ def test_what_is_deployed_is_served_after_the_next_look(four: Store, models: Mod
     assert (models.generation, models.refused) == (2, ())
 
 
-def test_every_version_that_the_deployment_names_is_held(four: Store, models: Models) -> None:
+def test_every_version_that_the_deployment_names_is_held(four: Store, models: ModelRegistry) -> None:
     four.deploy("v1.1.0")
-    four.point(lambda current: divided(current, {"v1.1.0": 50, "v1.2.0": 30, "v1.3.0": 20}))
+    four.swap_pointer(lambda current: split_traffic(current, {"v1.1.0": 50, "v1.2.0": 30, "v1.3.0": 20}))
 
     models.follow()
 
     assert in_service(models) == (3, ("v1.1.0", "v1.0.0", "v1.2.0", "v1.3.0"))
 
 
-def test_a_version_that_is_held_already_is_not_loaded_again(four: Store, models: Models) -> None:
+def test_a_version_that_is_held_already_is_not_loaded_again(four: Store, models: ModelRegistry) -> None:
     champion = models.serving().champion
     four.deploy("v1.1.0")
     models.follow()
@@ -89,7 +89,7 @@ def test_a_version_that_is_held_already_is_not_loaded_again(four: Store, models:
     assert models.serving().models["v1.0.0"] is champion
 
 
-def test_a_request_that_took_its_model_keeps_it_over_a_swap(four: Store, models: Models) -> None:
+def test_a_request_that_took_its_model_keeps_it_over_a_swap(four: Store, models: ModelRegistry) -> None:
     taken = models.serving().choose(None, b"").model
     four.deploy("v1.1.0")
     models.follow()
@@ -98,7 +98,7 @@ def test_a_request_that_took_its_model_keeps_it_over_a_swap(four: Store, models:
     assert models.serving().choose(None, b"").model.manifest.version == "v1.1.0"
 
 
-def test_what_is_not_named_any_more_leaves_memory(four: Store, models: Models) -> None:
+def test_what_is_not_named_any_more_leaves_memory(four: Store, models: ModelRegistry) -> None:
     gone = weakref.ref(models.serving().champion.predictor)
     for version in ("v1.1.0", "v1.2.0"):
         four.deploy(version)
@@ -129,7 +129,7 @@ SPOIL = [leave_no_graph, leave_nothing, damage_the_graph, damage_the_manifest]
 
 @pytest.mark.parametrize("spoil", SPOIL, ids=lambda spoil: spoil.__name__)
 def test_a_champion_that_is_refused_leaves_the_old_one_in_service(
-    four: Store, models: Models, spoil: Callable[[Store], None]
+    four: Store, models: ModelRegistry, spoil: Callable[[Store], None]
 ) -> None:
     serving = models.serving()
     four.deploy("v1.1.0")
@@ -142,8 +142,8 @@ def test_a_champion_that_is_refused_leaves_the_old_one_in_service(
     assert [(refused.generation, refused.version) for refused in models.refused] == [(2, "v1.1.0")]
 
 
-def test_an_arm_that_is_refused_leaves_the_old_deployment_in_service(four: Store, models: Models) -> None:
-    four.point(lambda current: divided(current, {"v1.0.0": 90, "v1.1.0": 10}))
+def test_an_arm_that_is_refused_leaves_the_old_deployment_in_service(four: Store, models: ModelRegistry) -> None:
+    four.swap_pointer(lambda current: split_traffic(current, {"v1.0.0": 90, "v1.1.0": 10}))
     damage(four, "v1.1.0")
 
     models.follow()
@@ -153,11 +153,11 @@ def test_an_arm_that_is_refused_leaves_the_old_deployment_in_service(four: Store
 
 
 def test_a_previous_version_that_is_refused_is_missed_by_nobody_who_does_not_ask_for_it(
-    four: Store, models: Models
+    four: Store, models: ModelRegistry
 ) -> None:
     four.deploy("v1.1.0")
     damage(four, "v1.0.0")
-    booted = Models(four)
+    booted = ModelRegistry(four)
 
     booted.follow()
     models.follow()
@@ -173,7 +173,7 @@ def test_a_worker_that_boots_on_a_damaged_champion_serves_the_previous_one_but_n
 ) -> None:
     four.deploy("v1.1.0")
     damage(four, "v1.1.0")
-    booted = Models(four)
+    booted = ModelRegistry(four)
 
     booted.follow()
 
@@ -182,9 +182,9 @@ def test_a_worker_that_boots_on_a_damaged_champion_serves_the_previous_one_but_n
 
 
 def test_a_worker_that_boots_on_a_damaged_arm_gives_everybody_the_champion(four: Store) -> None:
-    four.point(lambda current: divided(current, {"v1.0.0": 1, "v1.1.0": 99}))
+    four.swap_pointer(lambda current: split_traffic(current, {"v1.0.0": 1, "v1.1.0": 99}))
     damage(four, "v1.1.0")
-    booted = Models(four)
+    booted = ModelRegistry(four)
 
     booted.follow()
 
@@ -193,7 +193,7 @@ def test_a_worker_that_boots_on_a_damaged_arm_gives_everybody_the_champion(four:
 
 
 def test_a_good_deployment_after_a_refused_one_is_served_and_the_refusal_is_history(
-    four: Store, models: Models
+    four: Store, models: ModelRegistry
 ) -> None:
     four.deploy("v1.1.0")
     damage(four, "v1.1.0")
@@ -207,13 +207,13 @@ def test_a_good_deployment_after_a_refused_one_is_served_and_the_refusal_is_hist
     assert "v1.1.0" not in models.serving().models
 
 
-def test_a_refusal_is_told_as_long_as_the_deployment_names_the_version(four: Store, models: Models) -> None:
+def test_a_refusal_is_told_as_long_as_the_deployment_names_the_version(four: Store, models: ModelRegistry) -> None:
     four.deploy("v1.1.0")
     damage(four, "v1.1.0")
     models.follow()
     refused = models.refused
 
-    four.point(rolled_back)  # v1.0.0, which this worker serves all the time
+    four.swap_pointer(roll_back)  # v1.0.0, which this worker serves all the time
     models.follow()
     assert [found.generation for found in models.refused] == [3]  # v1.1.0 is the previous one now, and damaged still
 
@@ -225,7 +225,7 @@ def test_a_refusal_is_told_as_long_as_the_deployment_names_the_version(four: Sto
 
 @pytest.mark.parametrize("content", [None, b"", b"{}"], ids=["gone", "empty", "no deployment"])
 def test_a_pointer_that_is_lost_leaves_everything_as_it_is_and_is_told(
-    four: Store, models: Models, content: bytes | None
+    four: Store, models: ModelRegistry, content: bytes | None
 ) -> None:
     serving = models.serving()
     pointer = four.root / "deployment.json"
@@ -240,9 +240,9 @@ def test_a_pointer_that_is_lost_leaves_everything_as_it_is_and_is_told(
 
 
 def test_a_failure_that_nobody_foresaw_costs_the_version_and_not_the_worker(
-    four: Store, models: Models, caplog: pytest.LogCaptureFixture
+    four: Store, models: ModelRegistry, caplog: pytest.LogCaptureFixture
 ) -> None:
-    class Broken(Models):
+    class Broken(ModelRegistry):
         def _load(self, version: str, digest: str) -> None:  # type: ignore[override]
             raise ZeroDivisionError(version, digest)
 
@@ -257,16 +257,16 @@ def test_a_failure_that_nobody_foresaw_costs_the_version_and_not_the_worker(
     assert "ZeroDivisionError" in caplog.text
 
 
-def refusals(models: Models) -> list[tuple[int | None, str | None]]:
+def refusals(models: ModelRegistry) -> list[tuple[int | None, str | None]]:
     return [(refused.generation, refused.version) for refused in models.refused]
 
 
-def looks(models: Models, count: int = 3) -> list[bool]:
+def looks(models: ModelRegistry, count: int = 3) -> list[bool]:
     """What so many looks say: whether anything is new."""
     return [models.follow() for _ in range(count)]
 
 
-def test_the_artifacts_that_were_away_for_a_moment_leave_no_refusal(four: Store, models: Models) -> None:
+def test_the_artifacts_that_were_away_for_a_moment_leave_no_refusal(four: Store, models: ModelRegistry) -> None:
     away = four.root.with_name("away")
     four.root.rename(away)
     assert looks(models) == [True, False, False]
@@ -283,7 +283,7 @@ def test_the_artifacts_that_were_away_for_a_moment_leave_no_refusal(four: Store,
 def test_a_pointer_that_was_lost_for_a_moment_leaves_no_refusal(four: Store, content: bytes | None, again: str) -> None:
     backup = (four.root / "deployment.json").read_bytes()
     four.deploy("v1.1.0")
-    models = Models(four)
+    models = ModelRegistry(four)
     models.follow()
     pointer = four.root / "deployment.json"
     held = pointer.read_bytes()
@@ -302,7 +302,7 @@ def test_a_pointer_that_was_lost_for_a_moment_leaves_no_refusal(four: Store, con
     assert (in_service(models)[0], models.generation, models.refused) == (generation, generation, ())
 
 
-def test_a_pointer_that_cannot_be_read_for_a_moment_is_read_as_soon_as_it_can_be(four: Store, models: Models) -> None:
+def test_a_pointer_that_cannot_be_read_for_a_moment_is_read_when_it_can_be(four: Store, models: ModelRegistry) -> None:
     pointer, aside = four.root / "deployment.json", four.root / "aside.json"
     four.deploy("v1.1.0")
     pointer.rename(aside)
@@ -331,7 +331,7 @@ def test_a_worker_that_starts_while_nothing_can_be_read_serves_as_soon_as_it_can
             return super().deployment()
 
     store = Unreadable(four.root)
-    models = Models(store)
+    models = ModelRegistry(store)
     assert looks(models) == [True, False, False]
     with pytest.raises(NotReadyError, match=r"cannot be read at the moment; .* It is read again every half second\.$"):
         models.serving()
@@ -344,13 +344,13 @@ def test_a_worker_that_starts_while_nothing_can_be_read_serves_as_soon_as_it_can
 @pytest.mark.parametrize("spoil", SPOIL, ids=lambda spoil: spoil.__name__)
 @pytest.mark.parametrize("boots", [True, False], ids=["at the start", "while it serves"])
 def test_a_version_whose_files_are_in_order_again_is_served_and_not_refused(
-    four: Store, models: Models, spoil: Callable[[Store], None], *, boots: bool
+    four: Store, models: ModelRegistry, spoil: Callable[[Store], None], *, boots: bool
 ) -> None:
     kept = four.root.with_name("kept")
     shutil.copytree(four.root / "v1.1.0", kept)
     four.deploy("v1.1.0")
     spoil(four)
-    models = Models(four) if boots else models
+    models = ModelRegistry(four) if boots else models
     assert looks(models) == [True, False, False]
     assert refusals(models) == [(2, "v1.1.0")]
 
@@ -360,11 +360,11 @@ def test_a_version_whose_files_are_in_order_again_is_served_and_not_refused(
     assert (in_service(models), models.generation, models.refused) == ((2, ("v1.1.0", "v1.0.0")), 2, ())
 
 
-def test_an_arm_and_a_previous_version_are_refused_as_long_as_their_cause_lasts(four: Store, models: Models) -> None:
+def test_an_arm_and_a_previous_version_are_refused_while_their_cause_lasts(four: Store, models: ModelRegistry) -> None:
     four.deploy("v1.1.0")
-    four.point(lambda current: divided(current, {"v1.1.0": 50, "v1.2.0": 50}))
+    four.swap_pointer(lambda current: split_traffic(current, {"v1.1.0": 50, "v1.2.0": 50}))
     kept = {version: (four.root / version / "model.onnx").read_bytes() for version in ("v1.0.0", "v1.2.0")}
-    models = Models(four)
+    models = ModelRegistry(four)
     for version in kept:
         damage(four, version)
     models.follow()
@@ -397,11 +397,11 @@ class Counted(Store):
 def test_only_what_could_not_be_read_is_tried_again(four: Store) -> None:
     """Loading a damaged graph twice a second, or a good one that may not be served yet, would take a CPU."""
     four.deploy("v1.1.0")
-    four.point(lambda current: divided(current, {"v1.1.0": 40, "v1.2.0": 30, "v1.3.0": 30}))
+    four.swap_pointer(lambda current: split_traffic(current, {"v1.1.0": 40, "v1.2.0": 30, "v1.3.0": 30}))
     damage(four, "v1.2.0")
     store = Counted(four.root)
     store.unreadable = {"v1.3.0"}
-    models = Models(store)
+    models = ModelRegistry(store)
     models.follow()
     store.reads.clear()
 
@@ -424,7 +424,7 @@ def test_a_refusal_is_counted_once_for_each_reason(four: Store) -> None:
 
     counts, store = Counts(), Counted(four.root)
     store.unreadable = {"v1.0.0"}
-    models = Models(store, counts)
+    models = ModelRegistry(store, counts)
     looks(models)
     damage(four, "v1.0.0")
     store.unreadable.clear()
@@ -434,7 +434,7 @@ def test_a_refusal_is_counted_once_for_each_reason(four: Store) -> None:
 
 
 def test_what_failed_for_an_unforeseen_reason_is_tried_again_a_minute_later(four: Store) -> None:
-    class OutOfMemory(Models):
+    class OutOfMemory(ModelRegistry):
         fails = True
 
         def _load(self, version: str, digest: str) -> ServedModel:
@@ -454,7 +454,7 @@ def test_what_failed_for_an_unforeseen_reason_is_tried_again_a_minute_later(four
     assert (in_service(models), models.refused) == ((1, ("v1.0.0",)), ())
 
 
-def test_a_refusal_of_what_is_not_deployed_any_more_ends(four: Store, models: Models) -> None:
+def test_a_refusal_of_what_is_not_deployed_any_more_ends(four: Store, models: ModelRegistry) -> None:
     """As after a promotion that was taken back."""
     before = four.deployment()
     four.deploy("v1.1.0")
@@ -462,7 +462,7 @@ def test_a_refusal_of_what_is_not_deployed_any_more_ends(four: Store, models: Mo
     models.follow()
     assert refusals(models) == [(2, "v1.1.0")]
 
-    four.point(lambda _: restored(before))
+    four.swap_pointer(lambda _: restored(before))
     models.follow()
 
     assert (in_service(models), models.refused) == ((3, ("v1.0.0",)), ())
@@ -472,7 +472,7 @@ def test_a_refusal_that_comes_again_is_logged_again(
     four: Store, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     run, away = RunFolder(tmp_path / "run"), four.root.with_name("away")
-    watchers = [Watcher(Models(four), run.claim()) for _ in range(2)]
+    watchers = [Watcher(ModelRegistry(four), run.claim()) for _ in range(2)]
     for _ in range(3):
         for watcher in watchers:
             watcher.look()
@@ -490,7 +490,7 @@ def test_a_refusal_that_comes_again_is_logged_again(
 
 
 def test_the_watcher_follows_by_itself_and_says_so_in_its_slot(four: Store, tmp_path: Path) -> None:
-    run, models = RunFolder(tmp_path / "run"), Models(four)
+    run, models = RunFolder(tmp_path / "run"), ModelRegistry(four)
     watcher = Watcher(models, run.claim())
     watcher.start()
     assert run.workers() == [WorkerState(generation=1, ready=True)]
@@ -522,7 +522,7 @@ def collections() -> Iterator[list[str]]:
 def test_a_batch_is_answered_without_looking_for_cycles(
     four: Store, collections: list[str], published: Artifact
 ) -> None:
-    Watcher(Models(four), None).start()
+    Watcher(ModelRegistry(four), None).start()
     client = fake_app(published.manifest).test_client()
     gc.collect()  # so that what came before does not count
     collections.clear()
@@ -548,7 +548,7 @@ def test_a_worker_without_a_slot_serves_all_the_same(
 def test_the_watcher_outlives_whatever_goes_wrong(
     four: Store, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    class Once(Models):
+    class Once(ModelRegistry):
         failed = False
 
         def follow(self) -> bool:
@@ -569,7 +569,7 @@ def test_the_watcher_outlives_whatever_goes_wrong(
 
 
 def test_what_could_not_be_said_in_the_slot_is_said_when_it_can_be(four: Store, tmp_path: Path) -> None:
-    run, models = RunFolder(tmp_path / "run"), Models(four)
+    run, models = RunFolder(tmp_path / "run"), ModelRegistry(four)
     watcher = Watcher(models, run.claim())
     shutil.rmtree(run.root)
     watcher.look()

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from pricing.artifacts.deployment import Deployment, promoted
+from pricing.artifacts.deployment import Deployment, promote
 from pricing.artifacts.store import Artifact, Store
 from service.deployment.rollout import RolloutError, roll_out
 from service.deployment.worker_slots import RunFolder
@@ -113,7 +113,7 @@ def test_a_promotion_that_a_worker_refuses_is_taken_back_and_says_why(
             super()._replace_pointer(deployment)
 
     with pytest.raises(RolloutError) as failed:
-        roll_out(DamagedOnTheWay(store.root), RunFolder(server.run), lambda current: promoted(current, "v1.1.0"))
+        roll_out(DamagedOnTheWay(store.root), RunFolder(server.run), lambda current: promote(current, "v1.1.0"))
 
     assert str(failed.value).startswith("a worker refused v1.1.0: observed sha256 ")
     assert str(failed.value).endswith("; v1.0.0 is deployed again, as generation 3")

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from pricing.artifacts.deployment import Deployment, Target, divided, promoted, rolled_back
+from pricing.artifacts.deployment import Deployment, DeploymentPlan, promote, roll_back, split_traffic
 from pricing.artifacts.store import Artifact, Store
 from pricing.errors import DamagedArtifactError, DeploymentChangedError, NoPreviousError
 from pricing.inference.predictor import load
-from pricing.inference.sandbox import prove
+from pricing.inference.sandbox import load_in_sandbox
 from service.contract import Refused
 from service.deployment import rollout
 from service.deployment.rollout import Rollout, RolloutError
@@ -23,7 +23,7 @@ from service.deployment.worker_slots import RunFolder, RunFolderError, Slot, Wor
 Says = Callable[[int], WorkerState]
 
 # What would answer is loaded in a child process before; here it is the waiting for workers that is looked at.
-roll_out = partial(rollout.roll_out, prove=load)
+roll_out = partial(rollout.roll_out, load_in_sandbox=load)
 
 
 @pytest.fixture
@@ -75,12 +75,12 @@ def test_it_returns_when_every_worker_serves_the_new_generation(two: Store, run:
     with ExitStack() as workers:
         for _ in range(3):
             workers.enter_context(worker(two, run, serves))
-        assert roll_out(two, run, lambda current: promoted(current, "v1.1.0")) == Rollout(two.deployment(), 3)
+        assert roll_out(two, run, lambda current: promote(current, "v1.1.0")) == Rollout(two.deployment(), 3)
     assert (two.deployment().champion, two.deployment().generation) == ("v1.1.0", 2)
 
 
 def test_without_a_worker_nobody_confirms_it(two: Store, run: RunFolder) -> None:
-    rollout = roll_out(two, run, lambda current: promoted(current, "v1.1.0"))
+    rollout = roll_out(two, run, lambda current: promote(current, "v1.1.0"))
 
     assert rollout == Rollout(two.deployment(), 0)
     assert two.deployment().champion == "v1.1.0"
@@ -88,7 +88,7 @@ def test_without_a_worker_nobody_confirms_it(two: Store, run: RunFolder) -> None
 
 def test_what_one_worker_refuses_is_taken_back_under_a_new_generation(two: Store, run: RunFolder) -> None:
     with worker(two, run, serves), worker(two, run, refuses_2), pytest.raises(RolloutError) as failed:
-        roll_out(two, run, lambda current: promoted(current, "v1.1.0"))
+        roll_out(two, run, lambda current: promote(current, "v1.1.0"))
 
     assert str(failed.value) == ("a worker refused v1.1.0: it is damaged; v1.0.0 is deployed again, as generation 3")
     deployment = two.deployment()
@@ -97,11 +97,11 @@ def test_what_one_worker_refuses_is_taken_back_under_a_new_generation(two: Store
 
 def test_a_split_is_taken_back_to_the_split_before(two: Store, published: Artifact, run: RunFolder) -> None:
     two.publish(published._replace(manifest=published.manifest.model_copy(update={"version": "v1.2.0"})))
-    two.point(lambda current: divided(current, {"v1.0.0": 90, "v1.1.0": 10}))
+    two.swap_pointer(lambda current: split_traffic(current, {"v1.0.0": 90, "v1.1.0": 10}))
     before = two.deployment()
 
     with worker(two, run, is_stuck), pytest.raises(RolloutError):
-        roll_out(two, run, lambda current: divided(current, {"v1.0.0": 50, "v1.2.0": 50}), seconds=0)
+        roll_out(two, run, lambda current: split_traffic(current, {"v1.0.0": 50, "v1.2.0": 50}), seconds=0)
 
     after = two.deployment()
     assert after.generation == 4
@@ -110,7 +110,7 @@ def test_a_split_is_taken_back_to_the_split_before(two: Store, published: Artifa
 
 def test_a_worker_that_does_not_follow_in_time_is_told_and_it_is_taken_back(two: Store, run: RunFolder) -> None:
     with worker(two, run, serves), worker(two, run, is_stuck), pytest.raises(RolloutError) as failed:
-        roll_out(two, run, lambda current: promoted(current, "v1.1.0"), seconds=1)
+        roll_out(two, run, lambda current: promote(current, "v1.1.0"), seconds=1)
 
     assert str(failed.value) == (
         "1 of 2 workers did not serve it within 1 s; v1.0.0 is deployed again, as generation 3"
@@ -127,7 +127,7 @@ def test_a_first_deployment_that_is_refused_stays_since_there_is_nothing_to_go_b
     slot.write(WorkerState(refused=(Refused(generation=1, version="v1.0.0", reason="no"),)))
 
     with pytest.raises(RolloutError) as failed:
-        roll_out(store, run, lambda current: promoted(current, "v1.0.0"))
+        roll_out(store, run, lambda current: promote(current, "v1.0.0"))
     os.close(slot._lock)
 
     assert str(failed.value) == (
@@ -143,7 +143,7 @@ def test_what_somebody_else_has_deployed_meanwhile_is_left_alone(two: Store, run
         return WorkerState(generation=1)
 
     with worker(two, run, somebody_else_is_faster), pytest.raises(RolloutError) as failed:
-        roll_out(two, run, lambda current: promoted(current, "v1.1.0"))
+        roll_out(two, run, lambda current: promote(current, "v1.1.0"))
 
     assert str(failed.value) == (
         "generation 2 was replaced before every worker served it; not taken back, since "
@@ -164,7 +164,7 @@ def test_of_two_that_saw_the_same_deployment_the_second_is_refused(two: Store, r
             return seen
 
     with pytest.raises(DeploymentChangedError) as refused:
-        roll_out(Overtaken(two.root), run, lambda current: promoted(current, "v1.1.0"))
+        roll_out(Overtaken(two.root), run, lambda current: promote(current, "v1.1.0"))
 
     assert str(refused.value) == "generation 2 was deployed meanwhile, expected 1; nothing was changed, look again"
     assert two.deployment().champion == "v1.0.0"
@@ -174,7 +174,7 @@ def test_a_rollback_without_a_previous_version_changes_nothing(two: Store, run: 
     before = two.deployment()
 
     with pytest.raises(NoPreviousError):
-        roll_out(two, run, rolled_back)
+        roll_out(two, run, roll_back)
 
     assert two.deployment() == before
 
@@ -184,7 +184,7 @@ def test_who_cannot_look_at_the_workers_deploys_nothing(two: Store, run: RunFold
     before = two.deployment()
 
     with pytest.raises(RunFolderError):
-        roll_out(two, run, lambda current: promoted(current, "v1.1.0"))
+        roll_out(two, run, lambda current: promote(current, "v1.1.0"))
 
     assert two.deployment() == before
 
@@ -203,16 +203,18 @@ class Proofs:
             raise DamagedArtifactError(msg)
 
 
-Change = Callable[[Deployment | None], Target]
+Change = Callable[[Deployment | None], DeploymentPlan]
 
 
 @pytest.mark.parametrize(
     ("change", "version"),
     [
-        pytest.param(lambda current: promoted(current, "v1.1.0"), "v1.1.0", id="promote"),
-        pytest.param(rolled_back, "v1.0.0", id="rollback"),
-        pytest.param(lambda current: divided(current, {"v1.1.0": 90, "v1.0.0": 10}), "v1.0.0", id="split"),
-        pytest.param(lambda current: divided(current, {"v1.1.0": 90, "v1.0.0": 10}), "v1.1.0", id="split, champion"),
+        pytest.param(lambda current: promote(current, "v1.1.0"), "v1.1.0", id="promote"),
+        pytest.param(roll_back, "v1.0.0", id="rollback"),
+        pytest.param(lambda current: split_traffic(current, {"v1.1.0": 90, "v1.0.0": 10}), "v1.0.0", id="split"),
+        pytest.param(
+            lambda current: split_traffic(current, {"v1.1.0": 90, "v1.0.0": 10}), "v1.1.0", id="split, champion"
+        ),
     ],
 )
 def test_what_does_not_load_by_itself_is_never_pointed_at(
@@ -222,7 +224,7 @@ def test_what_does_not_load_by_itself_is_never_pointed_at(
     before = (two.root / "deployment.json").read_bytes()
 
     with pytest.raises(DamagedArtifactError, match=f"^{version} did not load within 20 s of CPU$"):
-        roll_out(two, run, change, prove=Proofs(refused=version))
+        roll_out(two, run, change, load_in_sandbox=Proofs(refused=version))
 
     assert (two.root / "deployment.json").read_bytes() == before
 
@@ -230,12 +232,12 @@ def test_what_does_not_load_by_itself_is_never_pointed_at(
 def test_each_version_that_would_answer_is_proved_once_and_no_other(two: Store, run: RunFolder) -> None:
     proofs = Proofs()
 
-    roll_out(two, run, lambda current: divided(current, {"v1.0.0": 90, "v1.1.0": 10}), prove=proofs)
-    roll_out(two, run, lambda current: promoted(current, "v1.1.0"), prove=proofs)
+    roll_out(two, run, lambda current: split_traffic(current, {"v1.0.0": 90, "v1.1.0": 10}), load_in_sandbox=proofs)
+    roll_out(two, run, lambda current: promote(current, "v1.1.0"), load_in_sandbox=proofs)
 
     assert sorted(proofs.versions[:2]) == ["v1.0.0", "v1.1.0"]
     assert proofs.versions[2:] == ["v1.1.0"]
 
 
 def test_who_asks_for_nothing_else_has_it_proved_in_a_child_process() -> None:
-    assert signature(rollout.roll_out).parameters["prove"].default is prove
+    assert signature(rollout.roll_out).parameters["prove"].default is load_in_sandbox

@@ -6,12 +6,12 @@ from typing import Final
 import pytest
 from flask.testing import FlaskClient
 
-from pricing.artifacts.deployment import Deployment, bucket_of, divided, promoted
+from pricing.artifacts.deployment import Deployment, bucket_of, promote, split_traffic
 from pricing.artifacts.store import Artifact
 from pricing.house import Column, Matrix
 from pricing.inference.predictor import Predictor
 from service.app import create_app
-from service.deployment.loaded_models import Models, ServedModel, Serving
+from service.deployment.loaded_models import LoadedDeployment, ModelRegistry, ServedModel
 from tests.fake_service import DEFAULTS, HOUSE, NO_STORE, NOW, calibration, resources
 from tests.fakes import ThousandDollarsASquareFoot
 
@@ -30,15 +30,15 @@ class Times(ThousandDollarsASquareFoot):
         return super().run(houses * self._factor)
 
 
-class Split(Models):
+class Split(ModelRegistry):
     """Three versions: a champion with 90 % of the clients, a challenger with 10 %, the previous champion."""
 
     def __init__(self, published: Artifact) -> None:
         super().__init__(NO_STORE)
         seals = {version: digit * 64 for version, digit in zip(PRICES, "abc", strict=True)}
         first = Deployment(generation=1, champion=PREVIOUS, sha256=seals)
-        second = Deployment(generation=2, **promoted(first, CHAMPION)._asdict(), sha256=seals)
-        target = divided(second, {CHAMPION: 90, CHALLENGER: 10})
+        second = Deployment(generation=2, **promote(first, CHAMPION)._asdict(), sha256=seals)
+        target = split_traffic(second, {CHAMPION: 90, CHALLENGER: 10})
         self.deployment = Deployment(generation=3, **target._asdict(), sha256=seals)
         models = {
             version: ServedModel.of(
@@ -48,7 +48,7 @@ class Split(Models):
             )
             for version in self.deployment.named()
         }
-        self._serving = Serving(self.deployment, models)
+        self._serving = LoadedDeployment(self.deployment, models)
 
 
 @pytest.fixture

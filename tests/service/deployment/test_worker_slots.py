@@ -107,7 +107,7 @@ def test_what_a_slot_says_is_read_as_it_was_written(run: RunFolder) -> None:
 def test_a_sentence_is_said_first_by_one_worker_only(run: RunFolder) -> None:
     one, two = run.claim(), run.claim()
 
-    said = [slot.is_first_to_say(sentence) for sentence in ("a", "a", "b") for slot in (one, two)]
+    said = [slot.claim_log_message(sentence) for sentence in ("a", "a", "b") for slot in (one, two)]
 
     assert said == [True, False, False, False, True, False]
 
@@ -117,7 +117,7 @@ def test_a_new_master_removes_what_an_earlier_service_left(run: RunFolder) -> No
         worker.kill()
     assert (run.root / "slot-0.json").exists()
     slot = run.claim()
-    slot.is_first_to_say("something")
+    slot.claim_log_message("something")
     os.close(slot._lock)
 
     with running(MASTER, run.root):

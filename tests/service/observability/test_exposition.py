@@ -12,11 +12,11 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from pricing.artifacts.store import Artifact, Store
 from service.app import create_app
-from service.deployment.loaded_models import Models
+from service.deployment.loaded_models import ModelRegistry
 from service.deployment.worker_slots import RunFolder, Slot, WorkerState
 from service.observability.exposition import Exposition, _version, quantile
-from service.observability.metrics import Files, Metrics
-from service.predictions.recorder import Books
+from service.observability.metrics import Files, WorkerMetrics
+from service.predictions.recorder import PredictionRecorder
 from service.resources import Resources
 from tests.fake_service import DEFAULTS, HOUSE, NO_STORE, Always, fake_model, resources
 from tests.fakes import KeptInMemory, ThousandDollarsASquareFoot
@@ -43,13 +43,13 @@ def run(tmp_path: Path) -> RunFolder:
 
 @pytest.fixture
 def exposition(run: RunFolder) -> Exposition:
-    return Exposition(run, NO_STORE, Models(NO_STORE))
+    return Exposition(run, NO_STORE, ModelRegistry(NO_STORE))
 
 
-def worker(run: RunFolder) -> tuple[Slot, Metrics]:
+def worker(run: RunFolder) -> tuple[Slot, WorkerMetrics]:
     """What a worker has after its start."""
     slot = run.claim()
-    return slot, Metrics(Files.of(*slot.metrics))
+    return slot, WorkerMetrics(Files.of(*slot.metrics))
 
 
 def die(slot: Slot) -> None:
@@ -136,7 +136,9 @@ def test_a_service_that_was_asked_nothing_has_a_summary_too(exposition: Expositi
 def test_the_summary_of_a_version_counts_houses_and_hits(run: RunFolder, published: Artifact) -> None:
     (_, metrics), models = worker(run), Always(fake_model(published.manifest, ThousandDollarsASquareFoot()))
     exposition = Exposition(run, NO_STORE, models)
-    client = create_app(DEFAULTS, Resources(models, metrics, exposition, Books(KeptInMemory(), metrics))).test_client()
+    client = create_app(
+        DEFAULTS, Resources(models, metrics, exposition, PredictionRecorder(KeptInMemory(), metrics))
+    ).test_client()
     for _ in range(3):
         client.post("/predict", json=HOUSE)
     client.post("/predict/batch", json={"houses": [HOUSE, HOUSE]})
@@ -209,7 +211,7 @@ def test_workers_that_come_and_go_share_the_files_of_their_slot(run: RunFolder, 
 
 
 def test_the_deployment_and_the_models_in_service_are_said(run: RunFolder, store: Store, published: Artifact) -> None:
-    models = Models(store)
+    models = ModelRegistry(store)
     models.load()
 
     found = samples(Exposition(run, store, models), "appraiser_deployment", "appraiser_model_info")
@@ -260,7 +262,7 @@ def test_a_harmed_run_folder_does_not_fail_the_scrape(
 
 @pytest.mark.parametrize("accept", [None, "", "*/*", "text/plain", "text/html,*/*;q=0.8", PROMETHEUS_2, PROMETHEUS_3])
 def test_the_text_is_for_prometheus_and_for_who_wants_anything(accept: str | None) -> None:
-    client = create_app(DEFAULTS, resources(Models(NO_STORE))).test_client()
+    client = create_app(DEFAULTS, resources(ModelRegistry(NO_STORE))).test_client()
     response = client.get("/metrics", headers={} if accept is None else {"Accept": accept})
 
     assert (response.status_code, response.content_type) == (200, PLAIN)
@@ -274,7 +276,7 @@ def test_the_text_is_for_prometheus_and_for_who_wants_anything(accept: str | Non
 
 @pytest.mark.parametrize("accept", ["application/json", "application/json, text/plain;q=0.5", "application/*"])
 def test_the_summary_is_for_who_prefers_json(accept: str) -> None:
-    client = create_app(DEFAULTS, resources(Models(NO_STORE))).test_client()
+    client = create_app(DEFAULTS, resources(ModelRegistry(NO_STORE))).test_client()
     response = client.get("/metrics", headers={"Accept": accept})
 
     assert (response.status_code, response.content_type) == (200, "application/json")

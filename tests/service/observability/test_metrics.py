@@ -18,9 +18,9 @@ from pricing.artifacts.store import Artifact
 from service.app import create_app
 from service.deployment.worker_slots import RunFolder, WorkerState
 from service.observability.exposition import Exposition
-from service.observability.metrics import BATCH_ROWS, METRICS, Buckets, Files, Metrics
-from service.observability.metrics_file import Cell, Unkept
-from service.predictions.recorder import Books, NotRecorded, Recorder
+from service.observability.metrics import BATCH_ROWS, METRICS, Buckets, Files, WorkerMetrics
+from service.observability.metrics_file import InMemoryMetrics, Sample
+from service.predictions.recorder import JournalWriter, NullJournal, PredictionRecorder
 from service.resources import Resources
 from service.settings import Settings
 from tests.fake_service import DEFAULTS, HOUSE, NO_STORE, NOW, Always, fake_model
@@ -34,7 +34,7 @@ class Service:
     """An application whose numbers are in a slot, and what it says of them."""
 
     def __init__(
-        self, root: Path, manifest: Manifest, settings: Settings = DEFAULTS, journal: Recorder | None = None
+        self, root: Path, manifest: Manifest, settings: Settings = DEFAULTS, journal: JournalWriter | None = None
     ) -> None:
         features = [
             f.model_copy(update={"bins": BINS}) if f.name == "distance_to_city" else f for f in manifest.features
@@ -42,11 +42,13 @@ class Service:
         changed = manifest.model_copy(update={"features": tuple(features)})
         self.run = RunFolder(root)
         self.slot = self.run.claim()
-        self.metrics = Metrics(Files.of(*self.slot.metrics))
+        self.metrics = WorkerMetrics(Files.of(*self.slot.metrics))
         self.model = fake_model(changed, ThousandDollarsASquareFoot())
         models = Always(self.model)
         self.exposition = Exposition(self.run, NO_STORE, models)
-        resources = Resources(models, self.metrics, self.exposition, Books(journal or KeptInMemory(), self.metrics))
+        resources = Resources(
+            models, self.metrics, self.exposition, PredictionRecorder(journal or KeptInMemory(), self.metrics)
+        )
         self.client = create_app(settings, resources, lambda: NOW).test_client()
 
     def lines(self, *beginnings: str) -> list[str]:
@@ -147,7 +149,7 @@ def test_prices_are_counted_up_to_each_round_number_of_dollars(service: Service)
 
 
 def test_what_the_journal_drops_is_counted_apart(published: Artifact, tmp_path: Path) -> None:
-    service = Service(tmp_path, published.manifest, journal=NotRecorded())
+    service = Service(tmp_path, published.manifest, journal=NullJournal())
 
     assert service.client.post("/predict/batch", json={"houses": [HOUSE, HOUSE]}).status_code == 200
 
@@ -167,9 +169,9 @@ def test_loads_and_refusals_are_counted_by_version_and_reason(service: Service) 
     ]
 
 
-def histogram(bounds: list[float]) -> tuple[Buckets, list[Cell]]:
+def histogram(bounds: list[float]) -> tuple[Buckets, list[Sample]]:
     """A histogram, and its cells: one for each bucket, and the sum."""
-    cells = [Unkept().cell("", "", {}, "") for _ in range(len(bounds) + 2)]
+    cells = [InMemoryMetrics().cell("", "", {}, "") for _ in range(len(bounds) + 2)]
     return Buckets(bounds, cells[:-1], cells[-1]), cells
 
 
@@ -208,20 +210,20 @@ class Interrupted(array):  # type: ignore[type-arg]  # subscripted, it cannot be
         return found
 
 
-class InterruptedCells(Unkept):
+class InterruptedCells(InMemoryMetrics):
     """Such numbers by the name of their sample and `le`."""
 
     def __init__(self) -> None:
-        self.cells: dict[str, Cell] = {}
+        self.cells: dict[str, Sample] = {}
 
-    def cell(self, _family: str, name: str, labels: dict[str, str], _about: str) -> Cell:
-        found = self.cells[name + labels.get("le", "")] = Cell(Interrupted("d", [0.0]), 0)
+    def cell(self, _family: str, name: str, labels: dict[str, str], _about: str) -> Sample:
+        found = self.cells[name + labels.get("le", "")] = Sample(Interrupted("d", [0.0]), 0)
         return found
 
 
 def test_threads_lose_no_count() -> None:
     counters, histograms = InterruptedCells(), InterruptedCells()
-    metrics = Metrics(Files(counters, histograms))
+    metrics = WorkerMetrics(Files(counters, histograms))
     started = threading.Barrier(8)
 
     def count() -> None:

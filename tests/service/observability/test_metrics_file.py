@@ -10,7 +10,7 @@ from typing import Final
 import pytest
 from prometheus_client.multiprocess import MultiProcessCollector
 
-from service.observability.metrics_file import START_BYTES, Cell, Labels, SeriesFile, Unkept
+from service.observability.metrics_file import START_BYTES, InMemoryMetrics, Labels, MetricsFile, Sample
 from tests.gunicorn_process import ROOT
 
 LABELS: Final = {"color": "red", "age": "1"}
@@ -18,10 +18,10 @@ LABELS: Final = {"color": "red", "age": "1"}
 FILL: Final = """
 import resource, sys
 from pathlib import Path
-from service.observability.metrics_file import START_BYTES, SeriesFile
+from service.observability.metrics_file import START_BYTES, MetricsFile
 if sys.argv[2] == "limit":
     resource.setrlimit(resource.RLIMIT_FSIZE, (START_BYTES, START_BYTES))
-file = SeriesFile(Path(sys.argv[1]) / "counter_0.db")
+file = MetricsFile(Path(sys.argv[1]) / "counter_0.db")
 for number in range(5_000):
     cell = file.cell("n", "n_total", {"number": str(number)}, "Numbers.")
     cell.add(1.0)
@@ -29,19 +29,19 @@ for number in range(5_000):
 file.cell("n", "n_total", {"number": "0"}, "Numbers.").add(1.0)
 if sys.argv[2] == "disk":
     try:
-        SeriesFile(Path(sys.argv[1]) / "histogram_0.db")
+        MetricsFile(Path(sys.argv[1]) / "histogram_0.db")
     except OSError as error:
         print(error.strerror)
 """
 ADD: Final = """
 import sys
 from pathlib import Path
-from service.observability.metrics_file import SeriesFile
-SeriesFile(Path(sys.argv[1])).cell("seen", "seen_total", {"color": "red", "age": "1"}, "Things seen.").add(2.0)
+from service.observability.metrics_file import MetricsFile
+MetricsFile(Path(sys.argv[1])).cell("seen", "seen_total", {"color": "red", "age": "1"}, "Things seen.").add(2.0)
 """
 
 
-def seen(file: SeriesFile, **labels: str) -> Cell:
+def seen(file: MetricsFile, **labels: str) -> Sample:
     return file.cell("seen", "seen_total", LABELS | labels, "Things seen.")
 
 
@@ -57,7 +57,7 @@ def path(tmp_path: Path) -> Path:
 
 
 def test_prometheus_client_reads_what_was_written(path: Path) -> None:
-    file = SeriesFile(path)
+    file = MetricsFile(path)
 
     seen(file).add(2.0)
     seen(file).add(0.5)
@@ -69,15 +69,15 @@ def test_prometheus_client_reads_what_was_written(path: Path) -> None:
 
 
 def test_a_series_that_was_made_is_there_with_zero(path: Path) -> None:
-    seen(SeriesFile(path))
+    seen(MetricsFile(path))
 
     assert read(path) == {("red", "1"): 0.0}
 
 
 def test_a_later_worker_of_the_slot_goes_on_with_the_numbers(path: Path) -> None:
-    seen(SeriesFile(path)).add(2.0)
+    seen(MetricsFile(path)).add(2.0)
 
-    later = SeriesFile(path)
+    later = MetricsFile(path)
     seen(later).add(1.0)
     seen(later, color="blue").add(5.0)
 
@@ -87,7 +87,7 @@ def test_a_later_worker_of_the_slot_goes_on_with_the_numbers(path: Path) -> None
 
 
 def test_cells_stay_good_when_the_file_grows(path: Path) -> None:
-    file, long = SeriesFile(path), "x" * 1_000
+    file, long = MetricsFile(path), "x" * 1_000
     first = seen(file)
     others = [seen(file, age=f"{number}{long}") for number in range(300)]
 
@@ -97,11 +97,11 @@ def test_cells_stay_good_when_the_file_grows(path: Path) -> None:
     assert path.stat().st_size == 2 * START_BYTES
     found = read(path)
     assert (found.pop(("red", "1")), len(found), set(found.values())) == (2.0, 300, {1.0})
-    assert seen(SeriesFile(path)).value == 2.0
+    assert seen(MetricsFile(path)).value == 2.0
 
 
 def test_a_worker_that_was_killed_while_it_added_a_series_leaves_a_good_file(path: Path) -> None:
-    file = SeriesFile(path)
+    file = MetricsFile(path)
     seen(file).add(2.0)
     before = path.read_bytes()
     seen(file, color="blue")
@@ -111,7 +111,7 @@ def test_a_worker_that_was_killed_while_it_added_a_series_leaves_a_good_file(pat
     for killed_at in range(begin, end + 1):  # the entry is written first, how much is used last
         path.write_bytes(before[:begin] + after[begin:killed_at] + before[killed_at:])
         assert read(path) == {("red", "1"): 2.0}
-        later = SeriesFile(path)
+        later = MetricsFile(path)
         seen(later, color="green").add(1.0)
         seen(later).add(1.0)
         assert read(path) == {("red", "1"): 3.0, ("green", "1"): 1.0}
@@ -119,7 +119,7 @@ def test_a_worker_that_was_killed_while_it_added_a_series_leaves_a_good_file(pat
 
 def test_what_is_used_is_said_after_the_series_is_written(path: Path) -> None:
     """The order that the test before takes for granted."""
-    file, told = SeriesFile(path), []
+    file, told = MetricsFile(path), []
 
     class Watched:
         """A map that notes where it was written."""
@@ -137,7 +137,7 @@ def test_what_is_used_is_said_after_the_series_is_written(path: Path) -> None:
 
 def test_a_file_that_its_maker_did_not_even_begin_is_begun_anew(path: Path) -> None:
     path.touch()
-    seen(SeriesFile(path)).add(1.0)
+    seen(MetricsFile(path)).add(1.0)
 
     assert read(path) == {("red", "1"): 1.0}
 
@@ -183,7 +183,7 @@ def test_nor_does_a_limit_on_the_size_of_files(tmp_path: Path) -> None:
 
 
 def test_numbers_without_a_file_are_counted_for_themselves() -> None:
-    unkept = Unkept()
+    unkept = InMemoryMetrics()
     first, second = (unkept.cell("seen", "seen_total", LABELS, "Things seen.") for _ in range(2))
 
     first.add(2.0)
@@ -198,7 +198,7 @@ def of_red(name: str, labels: Labels) -> Labels | None:
 
 
 def test_numbers_are_added_up_or_dropped_and_their_space_is_given_back(path: Path) -> None:
-    file = SeriesFile(path)
+    file = MetricsFile(path)
     for age in range(3_000):
         seen(file, age=str(age)).add(1.0)
     seen(file, color="blue").add(1.0)
@@ -214,7 +214,7 @@ def test_numbers_are_added_up_or_dropped_and_their_space_is_given_back(path: Pat
 
 
 def test_where_nothing_is_to_be_added_up_the_file_stays_the_same(path: Path) -> None:
-    file = SeriesFile(path)
+    file = MetricsFile(path)
     cell = seen(file, age="any")
     before = path.stat().st_ino
 
@@ -226,7 +226,7 @@ def test_where_nothing_is_to_be_added_up_the_file_stays_the_same(path: Path) -> 
 
 
 def test_a_reader_that_has_opened_the_file_before_reads_all_of_it(path: Path) -> None:
-    file = SeriesFile(path)
+    file = MetricsFile(path)
     seen(file).add(2.0)
     with path.open("rb") as reader:
         file.fold(of_red)
@@ -238,7 +238,7 @@ def test_a_reader_that_has_opened_the_file_before_reads_all_of_it(path: Path) ->
 
 
 def test_what_is_left_of_a_worker_that_was_killed_meanwhile_is_written_over(path: Path) -> None:
-    file = SeriesFile(path)
+    file = MetricsFile(path)
     seen(file).add(2.0)
     path.with_suffix(".aside").write_bytes(b"half")
 
@@ -250,8 +250,8 @@ def test_what_is_left_of_a_worker_that_was_killed_meanwhile_is_written_over(path
 FOLD: Final = """
 import sys
 from pathlib import Path
-from service.observability.metrics_file import SeriesFile
-file = SeriesFile(Path(sys.argv[1]))
+from service.observability.metrics_file import MetricsFile
+file = MetricsFile(Path(sys.argv[1]))
 cell = file.cell("seen", "seen_total", {"color": "red", "age": "1"}, "Things seen.")
 cell.add(2.0)
 try:

@@ -15,11 +15,11 @@ from werkzeug.test import Client
 
 from pricing.ids import Ids
 from service.access.security_headers import DATA_HEADERS
-from service.deployment.loaded_models import Models
+from service.deployment.loaded_models import ModelRegistry
 from service.deployment.worker_slots import RunFolder
 from service.observability.exposition import Exposition
 from service.observability.logs import RequestLog
-from service.observability.metrics import Files, Metrics
+from service.observability.metrics import Files, WorkerMetrics
 from service.observability.observer import Observer, Routes
 from service.reply import json_reply
 from tests.bodies import GOOD
@@ -96,9 +96,9 @@ class Observed:
 
     def __init__(self, application: "WSGIApplication", folder: Path) -> None:
         run = RunFolder(folder)
-        metrics = Metrics(Files.of(*run.claim().metrics))
+        metrics = WorkerMetrics(Files.of(*run.claim().metrics))
         self._log = folder / "log"
-        self._exposition = Exposition(run, NO_STORE, Models(NO_STORE))
+        self._exposition = Exposition(run, NO_STORE, ModelRegistry(NO_STORE))
         self.observer = Observer(
             Routes(RULES), metrics, RequestLog(os.open(self._log, os.O_WRONLY | os.O_CREAT)), Ids()
         )
@@ -147,7 +147,7 @@ from pricing.ids import Ids
 from service.app import create_app
 from service.access.security_headers import DATA_HEADERS
 from service.observability.logs import RequestLog
-from service.observability.metrics import Metrics
+from service.observability.metrics import WorkerMetrics
 from service.observability.observer import Observer, Routes
 from tests.service.observability.test_observer import RULES, answers_twice, fails_after_it_began, fails_at_once
 

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from pricing.artifacts.store import Artifact, Store
-from service.deployment.loaded_models import Models, ServedModel
+from service.deployment.loaded_models import ModelRegistry, ServedModel
 from service.deployment.worker_slots import RunFolder
 from service.observability.exposition import Exposition
-from service.observability.metrics import RETIRED, Files, Metrics, Run
+from service.observability.metrics import RETIRED, Files, PredictionRun, WorkerMetrics
 from service.observability.metrics_file import START_BYTES
 from service.observability.retirement import Retirement
 from tests.fake_service import HOUSE, NO_STORE, fake_model
@@ -23,7 +23,7 @@ from tests.service.observability.test_exposition import die, worker
 HOUSES: Final = np.array([list(HOUSE.values())], dtype=np.float32)
 
 
-class InService(Models):
+class InService(ModelRegistry):
     """Models whose versions a test sets."""
 
     def __init__(self, *versions: str) -> None:
@@ -51,17 +51,17 @@ def run(tmp_path: Path) -> RunFolder:
 
 @pytest.fixture
 def exposition(run: RunFolder) -> Exposition:
-    return Exposition(run, NO_STORE, Models(NO_STORE))
+    return Exposition(run, NO_STORE, ModelRegistry(NO_STORE))
 
 
-def count(metrics: Metrics, published: Artifact, *versions: str) -> None:
+def count(metrics: WorkerMetrics, published: Artifact, *versions: str) -> None:
     """Answer a request with each version."""
     fake = fake_model(published.manifest, ThousandDollarsASquareFoot())
     for version in versions:
         manifest = fake.manifest.model_copy(update={"version": version})
         model = ServedModel.of(fake.digest, manifest, fake.predictor)
         prediction = model.predictor.predict(HOUSES, 0.9)
-        metrics.predicted(model, "champion", HOUSES, prediction, Run("miss", 0.001))
+        metrics.predicted(model, "champion", HOUSES, prediction, PredictionRun("miss", 0.001))
         metrics.answered("/predict", "POST", "200", version, 0.001)
         metrics.loaded(version)
 
@@ -223,12 +223,12 @@ def test_who_scrapes_meanwhile_never_sees_a_sum_fall(
     assert sum(by(exposition, "appraiser_predictions_total").values()) == 100.0
 
 
-def versions(models: Models) -> Collection[str]:
+def versions(models: ModelRegistry) -> Collection[str]:
     return sorted(models.named())
 
 
 def test_versions_in_service_and_those_that_were_refused_are_named(store: Store, published: Artifact) -> None:
-    models = Models(store)
+    models = ModelRegistry(store)
     assert versions(models) == []
     publish(store, published, "v1.1.0", "v1.2.0")
     models.follow()
@@ -243,7 +243,7 @@ def test_versions_in_service_and_those_that_were_refused_are_named(store: Store,
 
 
 def test_a_worker_whose_numbers_are_not_kept_retires_them_too() -> None:
-    metrics = Metrics()
+    metrics = WorkerMetrics()
     metrics.loaded("v1.0.0")
 
     metrics.retire({"v1.1.0"}, ())
@@ -258,7 +258,7 @@ def test_a_later_worker_of_the_slot_goes_on_with_what_is_left(
     metrics.retire({"v1.1.0"}, ())
     die(slot)
 
-    later = Metrics(Files.of(*run.claim().metrics))
+    later = WorkerMetrics(Files.of(*run.claim().metrics))
     count(later, published, "v1.1.0")
 
     assert by(exposition, "appraiser_predictions_total") == {RETIRED: 1.0, "v1.1.0": 2.0}

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pricing.artifacts.store import Artifact
-from service.predictions.handler import stamp
+from service.predictions.handler import timestamp
 from tests.fake_service import DEFAULTS, HOUSE, RATIOS, TRAINED, fake_app
 from tests.fakes import SameIds
 
@@ -179,4 +179,4 @@ def test_in_a_batch_only_the_row_outside_is_warned_of(client: FlaskClient) -> No
 def test_a_stamp_is_what_isoformat_says(nanoseconds: int) -> None:
     seconds, rest = divmod(nanoseconds, 1_000_000_000)
     moment = datetime.fromtimestamp(seconds, UTC).replace(microsecond=rest // 1_000)
-    assert stamp(nanoseconds) == moment.isoformat(timespec="milliseconds")
+    assert timestamp(nanoseconds) == moment.isoformat(timespec="milliseconds")

@@ -14,13 +14,13 @@ from pydantic import BaseModel
 from pricing.artifacts.store import Artifact, Store
 from service.app import create_app
 from service.contract import Prediction, Predictions, Problem, ValidationProblems
-from service.deployment.loaded_models import Models
+from service.deployment.loaded_models import ModelRegistry
 from service.settings import OUR_WORKER
-from tests.bodies import BATCHES, CASES, GOOD, ILL, JSON, MARKER, MOST_BYTES, Case, house
+from tests.bodies import BATCHES, CASES, GOOD, ILL, JSON, MARKER, MAX_BYTES, Case, house
 from tests.fake_service import DEFAULTS, fake_app, resources
 from tests.gunicorn_process import ROOT, gunicorn
 
-MOST_ANSWER_BYTES = 8 * 1024
+MAX_ANSWER_BYTES = 8 * 1024
 ANSWERS: Final[dict[int, type[BaseModel]]] = {200: Prediction, 413: Problem, 415: Problem, 422: ValidationProblems}
 WITHOUT_MIDDLEWARE = DEFAULTS.model_copy(update={"prediction_middleware": False})
 
@@ -53,7 +53,7 @@ def assert_is_the_answer(answer: Answer, case: Case) -> None:
     assert MARKER.encode() not in answer.body
     model = Predictions if case in BATCHES and case.status == 200 else ANSWERS[case.status]
     model.model_validate_json(answer.body)  # these models forbid further keys
-    assert case.status == 200 or len(answer.body) <= MOST_ANSWER_BYTES
+    assert case.status == 200 or len(answer.body) <= MAX_ANSWER_BYTES
 
 
 def blamed(answer: Answer) -> list[tuple[str | int, ...]]:
@@ -109,7 +109,7 @@ def post(server: httpx.Client, case: Case) -> Answer:
 
 
 def test_chunks_are_read_to_their_end_and_no_further_than_allowed(either_server: httpx.Client) -> None:
-    for body, status in ((GOOD, 200), (GOOD.ljust(MOST_BYTES), 200), (GOOD.ljust(MOST_BYTES + 1), 413), (b"", 422)):
+    for body, status in ((GOOD, 200), (GOOD.ljust(MAX_BYTES), 200), (GOOD.ljust(MAX_BYTES + 1), 413), (b"", 422)):
         chunks = (body[start : start + 50_000] for start in range(0, len(body), 50_000))
         response = either_server.post("/predict", content=chunks, headers={"Connection": "close"})
         assert response.request.headers["Transfer-Encoding"] == "chunked"
@@ -122,7 +122,7 @@ def without_what_is_its_own(answer: Answer) -> bytes:
 
 
 def test_the_whole_table_over_a_real_gunicorn(either_server: httpx.Client, artifacts: Path) -> None:
-    models = Models(Store(artifacts))
+    models = ModelRegistry(Store(artifacts))
     models.load()
     in_process = create_app(DEFAULTS, resources(models)).test_client()
 

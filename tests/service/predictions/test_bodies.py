@@ -10,14 +10,14 @@ from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
 from service.contract import PlainHouseOfBatch, PlainOneHouse, batch_of, rows_of
-from service.errors import MOST_PROBLEMS, InvalidRequestError
+from service.errors import MAX_PROBLEMS, InvalidRequestError
 from service.predictions.bodies import BYTES_A_BRACKET, ROWS_A_STEP, HouseParser, HousesParser, whole
-from tests.bodies import CASES, FIELDS, GOOD, MOST_BATCH_BYTES, MOST_BYTES, TEXTS, Case, batch
+from tests.bodies import CASES, FIELDS, GOOD, MAX_BATCH_BYTES, MAX_BYTES, TEXTS, Case, batch
 
 PLAIN: Final[TypeAdapter[Any]] = TypeAdapter(PlainOneHouse)
 PLAIN_BATCH: Final[TypeAdapter[Any]] = rows_of(batch_of(10_000), PlainHouseOfBatch)
-SINGLE: Final = HouseParser(MOST_BATCH_BYTES)
-MANY: Final = HousesParser(batch_of(10_000), MOST_BATCH_BYTES)
+SINGLE: Final = HouseParser(MAX_BATCH_BYTES)
+MANY: Final = HousesParser(batch_of(10_000), MAX_BATCH_BYTES)
 PIECES: Final = (
     *("1", "0", "-1", "2.5", "1e999", "-1e999", "NaN", "Infinity", '"2"', '""', "true", "null", "[]", "{}", "[1]"),
     *('{"a": 1}', "9" * 25, "9" * 4_000, "-" + "9" * 4_000, "50", "51", "1e-5", "-0.0", "1.0000000001"),
@@ -31,7 +31,7 @@ def in_one_go(adapter: TypeAdapter[Any], body: bytes) -> Any:  # noqa: ANN401 --
     except ValidationError as error:
         found = error.errors(include_url=False, include_context=False, include_input=False)
         told = [{"type": one["type"], "loc": ["body", *one["loc"]], "msg": one["msg"]} for one in found]
-        return told[:MOST_PROBLEMS]
+        return told[:MAX_PROBLEMS]
 
 
 def single(body: bytes) -> Any:  # noqa: ANN401 -- the same
@@ -48,7 +48,7 @@ def many(body: bytes) -> Any:  # noqa: ANN401 -- the same
         return error.problems
 
 
-@pytest.mark.parametrize("case", [case for case in CASES if len(case.body) < MOST_BYTES], ids=lambda case: case.name)
+@pytest.mark.parametrize("case", [case for case in CASES if len(case.body) < MAX_BYTES], ids=lambda case: case.name)
 def test_a_body_of_the_table_is_read_and_refused_in_the_words_of_pydantic(case: Case) -> None:
     assert single(case.body) == in_one_go(PLAIN, case.body)
     assert many(case.body) == in_one_go(PLAIN_BATCH, case.body)
@@ -99,7 +99,7 @@ def test_no_row_is_looked_at_when_as_many_problems_are_known_as_are_told(row: ob
 
     refused = MANY._problems_from(looked, 0)
 
-    assert (looked.looked_at, len(refused.problems)) == (expected, MOST_PROBLEMS)
+    assert (looked.looked_at, len(refused.problems)) == (expected, MAX_PROBLEMS)
 
 
 def test_an_error_holds_nothing_of_a_large_body() -> None:
@@ -118,7 +118,7 @@ def test_an_error_holds_nothing_of_a_large_body() -> None:
 
 @pytest.mark.parametrize("bracket", [b"[", b"{", b"[]", b"{}", b'"["'])
 def test_brackets_are_counted_before_a_body_is_read(bracket: bytes) -> None:
-    most = MOST_BATCH_BYTES // BYTES_A_BRACKET
+    most = MAX_BATCH_BYTES // BYTES_A_BRACKET
     body = batch(GOOD.replace(b"{", b'{"a": [' + (bracket + b",") * most + b"0], ", 1))
 
     assert many(body) == [

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from service.errors import BodyTooLargeError, NotDecodableError, UnknownCodingError
-from service.predictions.decoding import AS_GZIP, AS_NOTHING, AS_ZLIB, MOST_MEMBERS, decoded
+from service.predictions.decoding import AS_GZIP, AS_NOTHING, AS_ZLIB, MAX_MEMBERS, decoded
 
 MOST: Final = 1_000
 NAMES: Final = {AS_GZIP: "gzip", AS_ZLIB: "deflate", AS_NOTHING: "deflate"}
@@ -58,9 +58,9 @@ def test_all_members_together_have_one_limit() -> None:
 def test_members_are_counted() -> None:
     member = gzip.compress(b"x")
 
-    assert decoded(member * MOST_MEMBERS, "gzip", MOST) == b"x" * MOST_MEMBERS
+    assert decoded(member * MAX_MEMBERS, "gzip", MOST) == b"x" * MAX_MEMBERS
     with pytest.raises(NotDecodableError, match="more than 100 members"):
-        decoded(member * (MOST_MEMBERS + 1), "gzip", MOST)
+        decoded(member * (MAX_MEMBERS + 1), "gzip", MOST)
 
 
 def test_a_bomb_takes_no_more_memory_than_its_limit() -> None:

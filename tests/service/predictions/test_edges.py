@@ -8,13 +8,13 @@ import pytest
 
 from service.predictions.bodies import BYTES_A_BRACKET
 from service.settings import Settings
-from tests.bodies import GOOD, MARKER, MOST_BATCH_BYTES, MOST_BYTES, MOST_ROWS, batch, house, without
+from tests.bodies import GOOD, MARKER, MAX_BATCH_BYTES, MAX_BYTES, MAX_ROWS, batch, house, without
 from tests.gunicorn_process import ROOT, GunicornProcess
 from tests.raw_http import answer, request
 
-MOST_LINE_BYTES: Final = 4_094
-MOST_FIELDS: Final = 64
-MOST_FIELD_BYTES: Final = 8_190
+MAX_LINE_BYTES: Final = 4_094
+MAX_FIELDS: Final = 64
+MAX_FIELD_BYTES: Final = 8_190
 DEEPEST: Final = 200
 
 
@@ -77,17 +77,17 @@ class Edge(NamedTuple):
 
 
 EDGES: Final = {
-    "bytes of the request line": Edge(MOST_LINE_BYTES, 414, line_of),
-    "header fields": Edge(MOST_FIELDS, 431, fields_of),
-    "bytes of a header field": Edge(MOST_FIELD_BYTES, 431, field_of),
-    "bytes of a body with its length": Edge(MOST_BYTES, 413, lambda size: sized(GOOD.ljust(size))),
-    "bytes of a body in one chunk": Edge(MOST_BYTES, 413, in_one_chunk),
-    "bytes of a body in many chunks": Edge(MOST_BYTES, 413, in_chunks),
-    "bytes of a batch": Edge(MOST_BATCH_BYTES, 413, lambda size: sized(batch(GOOD).ljust(size), "/predict/batch")),
-    "bytes of a body that nobody reads": Edge(MOST_BYTES, 413, unread),
-    "opening brackets": Edge(MOST_BYTES // BYTES_A_BRACKET, 422, brackets),
-    "opening brackets of a batch": Edge(MOST_BATCH_BYTES // BYTES_A_BRACKET, 422, brackets_of_a_batch),
-    "rows of a batch": Edge(MOST_ROWS, 422, rows),
+    "bytes of the request line": Edge(MAX_LINE_BYTES, 414, line_of),
+    "header fields": Edge(MAX_FIELDS, 431, fields_of),
+    "bytes of a header field": Edge(MAX_FIELD_BYTES, 431, field_of),
+    "bytes of a body with its length": Edge(MAX_BYTES, 413, lambda size: sized(GOOD.ljust(size))),
+    "bytes of a body in one chunk": Edge(MAX_BYTES, 413, in_one_chunk),
+    "bytes of a body in many chunks": Edge(MAX_BYTES, 413, in_chunks),
+    "bytes of a batch": Edge(MAX_BATCH_BYTES, 413, lambda size: sized(batch(GOOD).ljust(size), "/predict/batch")),
+    "bytes of a body that nobody reads": Edge(MAX_BYTES, 413, unread),
+    "opening brackets": Edge(MAX_BYTES // BYTES_A_BRACKET, 422, brackets),
+    "opening brackets of a batch": Edge(MAX_BATCH_BYTES // BYTES_A_BRACKET, 422, brackets_of_a_batch),
+    "rows of a batch": Edge(MAX_ROWS, 422, rows),
     "JSON depth": Edge(DEEPEST, 422, nested),
 }
 
@@ -118,7 +118,7 @@ def test_readme_lists_these_limits() -> None:
     assert table is not None
     defaults = Settings.model_construct()
     for figure in (
-        *(MOST_LINE_BYTES, MOST_FIELDS, MOST_FIELD_BYTES, MOST_BYTES, MOST_BATCH_BYTES, MOST_ROWS, DEEPEST),
+        *(MAX_LINE_BYTES, MAX_FIELDS, MAX_FIELD_BYTES, MAX_BYTES, MAX_BATCH_BYTES, MAX_ROWS, DEEPEST),
         BYTES_A_BRACKET,
         *(defaults.header_seconds, defaults.body_seconds, defaults.write_seconds, defaults.max_in_hand),
     ):

@@ -11,11 +11,11 @@ import pytest
 from click.testing import CliRunner, Result
 
 from cli import main
-from pricing.artifacts.deployment import divided
+from pricing.artifacts.deployment import split_traffic
 from pricing.artifacts.store import Artifact, Store
 from pricing.inference.predictor import load
 from pricing.journal.journal import Record, read
-from pricing.journal.replay import MOST_ULPS, Replay, replayed
+from pricing.journal.replay import MAX_ULPS, Replay, replayed
 from tests.gunicorn_process import ROOT, GunicornProcess, gunicorn
 from tests.reliability.workers import train_version
 
@@ -32,7 +32,7 @@ def three(published: Artifact, tmp_path: Path) -> Store:
         store.publish(artifact)
     store.deploy("v1.0.0")
     store.deploy("v1.1.0")
-    store.point(lambda now: divided(now, {"v1.1.0": 60, "v1.2.0": 40}))
+    store.swap_pointer(lambda now: split_traffic(now, {"v1.1.0": 60, "v1.2.0": 40}))
     return store
 
 
@@ -138,7 +138,7 @@ def test_the_price_of_the_next_log_price_is_further_away_than_exp_may_be_wrong()
     for log_price in np.linspace(8.01, 25.0, 1_000):
         price, other = math.exp(log_price), math.exp(np.nextafter(log_price, np.inf))
 
-        assert (other - price) / math.ulp(price) > 2 * MOST_ULPS
+        assert (other - price) / math.ulp(price) > 2 * MAX_ULPS
 
 
 def test_a_version_that_is_not_what_it_was_is_told(store: Store, recorded: tuple[Record, Path]) -> None:

@@ -8,7 +8,7 @@ from train.models.convert import Fitted, to_onnx
 from train.models.families import (
     BYTES_OF_A_NODE,
     FAMILIES,
-    MOST_FOREST_BYTES,
+    MAX_FOREST_BYTES,
     Estimator,
     fit,
     leaf_that_fits,
@@ -58,8 +58,8 @@ def test_a_node_has_the_bytes_that_are_counted_on() -> None:
 def test_no_tree_is_grown_to_know_the_size_of_a_forest_that_cannot_be_too_large() -> None:
     houses, target = rows()
 
-    assert 2 * ROWS / 5 * TREES * BYTES_OF_A_NODE < MOST_FOREST_BYTES
-    assert leaf_that_fits(forest(), houses[:, :0], target, MOST_FOREST_BYTES) == 5  # which no tree could be grown on
+    assert 2 * ROWS / 5 * TREES * BYTES_OF_A_NODE < MAX_FOREST_BYTES
+    assert leaf_that_fits(forest(), houses[:, :0], target, MAX_FOREST_BYTES) == 5  # which no tree could be grown on
 
 
 def test_the_manifest_says_how_large_the_leaves_are() -> None:

@@ -23,7 +23,7 @@ from train.models.training import OutOfFold, Plan, Rows, choose, learn, train
 from train.sales import market
 from train.sales import rows as data
 from train.sales.rows import Sales
-from train.sales.split import Sides, folds, positions, sides, split_by_house, weights
+from train.sales.split import SplitMasks, folds, positions, sides, split_by_house, weights
 
 ROWS = 1_500
 PLAN = Plan("v1.0.0", "0", 0, None)
@@ -40,7 +40,7 @@ class Trained(NamedTuple):
         return self.artifact.manifest
 
     @property
-    def side(self) -> Sides:
+    def side(self) -> SplitMasks:
         return sides(positions(self.sales.houses, self.manifest.split), self.manifest.split)
 
     def rows(self, mask: np.ndarray) -> tuple[Matrix, Column]:

@@ -106,7 +106,7 @@ def test_a_version_that_is_worth_nothing_is_not_published(
     artifact, sales, reason = made(published)
     store = Store(tmp_path / "artifacts")
     with pytest.raises(DataError) as refused:
-        publish(store, artifact, sales, Console(file=io.StringIO()), prove=lambda _: None)
+        publish(store, artifact, sales, Console(file=io.StringIO()), load_in_sandbox=lambda _: None)
     assert reason in str(refused.value)
     assert str(refused.value).endswith(" Nothing was published")
     assert not store.root.exists()

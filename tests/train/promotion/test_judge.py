@@ -11,7 +11,7 @@ from pricing.artifacts.store import Artifact
 from pricing.house import Column, Matrix
 from pricing.inference.predictor import Predictor
 from train.errors import DataError
-from train.promotion.judge import TOO_FEW, Contender, Evidence, Verdict, judge, objections
+from train.promotion.judge import TOO_FEW, Candidate, JudgementRows, Verdict, judge, objections
 from train.promotion.paired import compare, student
 
 ROWS = 2_000
@@ -36,23 +36,23 @@ def prices_of(houses: Matrix) -> Column:
     return PRICE * 2 ** houses[:, 0].astype(np.float64)
 
 
-def evidence(rows: int = ROWS) -> Evidence:
+def evidence(rows: int = ROWS) -> JudgementRows:
     """Houses whose errors scatter from 0.05 to 0.15, in five equal classes of price."""
     rng = np.random.default_rng(1)
     houses = np.zeros((rows, 5), dtype=np.float32)
     houses[:, 0] = 1 + np.arange(rows) % 5
     houses[:, 1] = np.arange(rows)
     houses[:, 2] = rng.uniform(0.05, 0.15, rows)
-    return Evidence(houses, prices_of(houses), np.arange(rows) / rows, 0, only_new=False, used_before=0)
+    return JudgementRows(houses, prices_of(houses), np.arange(rows) / rows, 0, only_new=False, used_before=0)
 
 
 def calibration(quantile: float) -> Calibration:
     return Calibration(rows=200, levels=(0.5, 0.9, 0.99), quantiles=(quantile / 2, quantile, quantile))
 
 
-def contender(published: Artifact, version: str, graph: Off, quantile: float = 1.4) -> Contender:
+def contender(published: Artifact, version: str, graph: Off, quantile: float = 1.4) -> Candidate:
     """The quantile of a calibrated interval: 1.4 * spread is the size of error that 90 % keep below."""
-    return Contender(
+    return Candidate(
         published.manifest.model_copy(update={"version": version}), Predictor(graph, calibration(quantile))
     )
 

@@ -12,10 +12,10 @@ from pricing.artifacts.manifest import Manifest
 from pricing.artifacts.store import Artifact, Store
 from pricing.errors import DamagedArtifactError, NotWritableError, VersionExistsError
 from pricing.inference.predictor import load
-from pricing.inference.sandbox import prove
+from pricing.inference.sandbox import load_in_sandbox
 from tests.bad_artifacts import BAD
 from train.errors import TrainingError
-from train.promotion.publish import Order, publish, train_and_publish
+from train.promotion.publish import TrainOptions, publish, train_and_publish
 from train.sales import market
 from train.sales import rows as data
 from train.sales.tables import COLUMNS
@@ -31,8 +31,8 @@ def sales(tmp_path: Path) -> Path:
     return path
 
 
-def order(path: Path | None = None, version: str | None = None) -> Order:
-    return Order(path, None, "gradient-boosting", version, deploy=False, seed=0)
+def order(path: Path | None = None, version: str | None = None) -> TrainOptions:
+    return TrainOptions(path, None, "gradient-boosting", version, deploy=False, seed=0)
 
 
 def another(artifact: Artifact, version: str, salt: str) -> Artifact:
@@ -96,11 +96,11 @@ def test_no_bad_one_is_published(published: Artifact, tmp_path: Path, name: str)
     artifact, store = Artifact(Manifest.parse(files.manifest), files.graph), Store(tmp_path / "artifacts")
 
     with pytest.raises(DamagedArtifactError) as refused:
-        publish(store, artifact, data.synthetic(seed=0, rows=1_500), Console(file=io.StringIO()), prove=load)
+        publish(store, artifact, data.synthetic(seed=0, rows=1_500), Console(file=io.StringIO()), load_in_sandbox=load)
 
     assert BAD[name].reason in str(refused.value)
     assert not store.root.exists()
 
 
 def test_who_asks_for_nothing_else_has_it_proved_in_a_child_process() -> None:
-    assert signature(publish).parameters["prove"].default is prove
+    assert signature(publish).parameters["prove"].default is load_in_sandbox

@@ -18,11 +18,11 @@ from train.errors import DataError, TrainingError
 from train.models.family_names import FamilyName
 from train.models.training import Plan, train
 from train.promotion.judge import Verdict
-from train.promotion.publish import Order, train_and_publish
+from train.promotion.publish import TrainOptions, train_and_publish
 from train.promotion.retraining import (
-    ENOUGH_NEW_HOUSES,
+    MIN_NEW_HOUSES,
     VERDICT_FILE,
-    RetrainOrder,
+    RetrainOptions,
     choose_evidence,
     retrain,
     times_used,
@@ -46,8 +46,8 @@ def write(path: Path, rows: int) -> Path:
     return path
 
 
-def order(path: Path, *, dry_run: bool = False) -> RetrainOrder:
-    return RetrainOrder(path, None, FAMILY, 0, dry_run)
+def order(path: Path, *, dry_run: bool = False) -> RetrainOptions:
+    return RetrainOptions(path, None, FAMILY, 0, dry_run)
 
 
 def silent() -> Console:
@@ -60,7 +60,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Store:
     folder = tmp_path_factory.mktemp("trained")
     store = Store(folder / "artifacts")
     path = write(folder / "few.csv", FEW)
-    train_and_publish(store, Order(path, None, FAMILY, None, deploy=False, seed=0), silent())
+    train_and_publish(store, TrainOptions(path, None, FAMILY, None, deploy=False, seed=0), silent())
     store.deploy("v1.0.0")
     return store
 
@@ -157,7 +157,7 @@ def test_from_1000_new_test_rows_on_only_those_judge(champion: Store, new: int, 
     sales = sales_with(champion, new)
     evidence = choose_evidence(champion, manifest, sales, unseen_by(manifest, sales))
 
-    assert (evidence.new_rows, evidence.only_new, ENOUGH_NEW_HOUSES) == (new, only_new, 1_000)
+    assert (evidence.new_rows, evidence.only_new, MIN_NEW_HOUSES) == (new, only_new, 1_000)
     old = 0 if only_new else manifest.metrics.test.rows
     assert len(evidence.prices) == len(evidence.houses) == len(evidence.position) == new + old
 
