@@ -8,7 +8,6 @@ from typing import Final
 
 import pytest
 
-from service.settings import OUR_WORKER
 from tests.gunicorn_process import ROOT, GunicornProcess, gunicorn
 from tests.raw_http import answer, request
 
@@ -45,7 +44,7 @@ def has_ipv6() -> bool:
 pytestmark = pytest.mark.skipif(not has_ipv6(), reason="needs IPv6")
 
 
-@pytest.fixture(scope="module", params=[OUR_WORKER, "gthread"])
+@pytest.fixture(scope="module", params=["own", "gthread"])
 def both(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[GunicornProcess]:
     """A gunicorn on both families, which trusts 127.0.0.1."""
     folder: Path = tmp_path_factory.mktemp("both")

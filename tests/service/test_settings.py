@@ -19,6 +19,7 @@ ROW: Final = re.compile(r"^\| `(\w+)` \| (.+?) \| (.+?) \|$", re.MULTILINE)
 
 READ: Final = [
     ("APPRAISER_ARTIFACTS", "/srv/artifacts", Path("/srv/artifacts")),
+    ("APPRAISER_WORKER", "service.worker.AppraiserWorker", "own"),
     ("APPRAISER_WORKER", "gthread", "gthread"),
     ("APPRAISER_WORKER", "sync", "sync"),
     ("APPRAISER_PREDICTION_MIDDLEWARE", "false", False),

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from service.access.client_address import Clients, client_address, limited_as
-from service.settings import OUR_WORKER, UNIX
+from service.settings import UNIX
 from tests.gunicorn_process import ROOT, gunicorn
 from worker.wsgi import plain
 
@@ -139,7 +139,7 @@ SPOOFED: Final = {"X-Forwarded-Proto": "https", "X-Forwarded-For": "198.51.100.1
 PARSED: Final = {"Expect": "100-continue"}  # what is not ordinary, gunicorn's parser reads
 
 
-@pytest.fixture(scope="module", params=[OUR_WORKER, "gthread"])
+@pytest.fixture(scope="module", params=["own", "gthread"])
 def urls(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
     """Of two services; one trusts nobody, as by default, the other this host."""
     folder = tmp_path_factory.mktemp("seen")
@@ -181,7 +181,7 @@ def test_a_header_that_our_proxy_does_not_set_says_nothing(
     assert seen(ours, {"X-Forwarded-Proto": "https"} | header | more) == ("https", "127.0.0.1")
 
 
-@pytest.mark.parametrize("worker", [OUR_WORKER, "gthread"])
+@pytest.mark.parametrize("worker", ["own", "gthread"])
 @pytest.mark.parametrize(("trusted", "expected"), [("", ("http", "")), ("unix", ("https", "198.51.100.1"))])
 def test_a_proxy_at_a_unix_socket_is_believed_where_it_is_configured(
     tmp_path: Path, worker: str, trusted: str, expected: tuple[str, str]

@@ -15,10 +15,9 @@ from pricing.artifacts.store import Artifact, Store
 from service.app import create_app
 from service.contract import Prediction, Predictions, Problem, ValidationProblems
 from service.deployment.loaded_models import ModelRegistry
-from service.settings import OUR_WORKER
 from tests.bodies import BATCHES, CASES, GOOD, ILL, JSON, MARKER, MAX_BYTES, Case, house
 from tests.fake_service import DEFAULTS, fake_app, resources
-from tests.gunicorn_process import ROOT, gunicorn
+from tests.gunicorn_process import OUR_WORKER, ROOT, gunicorn
 
 MAX_ANSWER_BYTES = 8 * 1024
 ANSWERS: Final[dict[int, type[BaseModel]]] = {200: Prediction, 413: Problem, 415: Problem, 422: ValidationProblems}
@@ -91,12 +90,12 @@ def test_the_table_is_as_long_as_it_should_be() -> None:
     assert len({case.name for case in CASES}) == len(CASES)
 
 
-@pytest.fixture(scope="module", params=[OUR_WORKER, "gthread"])
+@pytest.fixture(scope="module", params=["own", "gthread"])
 def either_server(artifacts: Path, request: pytest.FixtureRequest) -> Iterator[httpx.Client]:
     """With our worker and with gthread, one of each, so that every case meets what the case before left behind."""
     environment = {"APPRAISER_ARTIFACTS": str(artifacts), "APPRAISER_WORKER": request.param}
     with gunicorn(None, cwd=ROOT, workers=1, env=environment) as process, httpx.Client(base_url=process.url) as client:
-        assert f"Using worker: {request.param}" in process.log
+        assert f"Using worker: {OUR_WORKER if request.param == 'own' else request.param}" in process.log
         yield client
 
 
