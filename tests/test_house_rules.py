@@ -170,13 +170,18 @@ def calls(source: Path, *names: str) -> Iterator[str]:
 
 
 def test_nothing_is_published_or_deployed_but_where_it_is_proved_before() -> None:
-    found = [(source.name, name) for source in SOURCES.values() for name in calls(source, "publish", "point", "deploy")]
+    found = [
+        (source.name, name)
+        for module, source in SOURCES.items()
+        if not module.startswith("worker.")  # it knows no versions
+        for name in calls(source, "publish", "swap_pointer", "deploy")
+    ]
 
     assert sorted(found) == [
         ("publish.py", "publish"),  # `publish` proves before
-        ("rollout.py", "point"),  # `roll_out` proves before
-        ("rollout.py", "point"),  # `_take_back`: what was deployed before is deployed again
-        ("store.py", "point"),  # `Store.deploy`, which nobody calls but tests and benchmarks
+        ("rollout.py", "swap_pointer"),  # `roll_out` proves before
+        ("rollout.py", "swap_pointer"),  # `_take_back`: what was deployed before is deployed again
+        ("store.py", "swap_pointer"),  # `Store.deploy`, which nobody calls but tests and benchmarks
     ]
 
 

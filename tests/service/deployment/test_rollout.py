@@ -240,4 +240,4 @@ def test_each_version_that_would_answer_is_proved_once_and_no_other(two: Store, 
 
 
 def test_who_asks_for_nothing_else_has_it_proved_in_a_child_process() -> None:
-    assert signature(rollout.roll_out).parameters["prove"].default is load_in_sandbox
+    assert signature(rollout.roll_out).parameters["load_in_sandbox"].default is load_in_sandbox

@@ -103,4 +103,4 @@ def test_no_bad_one_is_published(published: Artifact, tmp_path: Path, name: str)
 
 
 def test_who_asks_for_nothing_else_has_it_proved_in_a_child_process() -> None:
-    assert signature(publish).parameters["prove"].default is load_in_sandbox
+    assert signature(publish).parameters["load_in_sandbox"].default is load_in_sandbox
