@@ -1,40 +1,37 @@
 """One connection of the worker: what it waits for, until when, and what happens then.
 
-Parsing what is not ordinary, and refusing what is no HTTP, are gunicorn's asgi protocol. The rest is here: there is one
-deadline at any time, a body has a limit, whoever is refused gets to read why, and a request that is whole is answered
-where it stands, without the task, the future and the messages that an asynchronous application would need.
+* There is one deadline at any time, and the worker calls `expire` when it has passed.
+* A request that is whole is answered where it stands, without a task or a future.
+* A body has a limit, a refusal is readable for its client, and pipelined requests are answered one a turn of the loop.
 """
 
 from __future__ import annotations
 
+import asyncio
 import enum
+import io
 import math
 import socket
 import struct
 import time
+from datetime import timedelta
+from email.utils import formatdate
+from functools import lru_cache
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 
-from gunicorn.asgi.protocol import (
-    ASGIProtocol,
-    ASGIResponseInfo,
-    _get_cached_date_header,
-    _get_cached_status_line,
-    _RequestTime,
-)
-from gunicorn.util import split_request_uri
-
-from worker.http_rules import UNKNOWN_CODING, refusal_of
+from worker.http_rules import UNKNOWN_CODING, MalformedError, refusal_of
 from worker.limits import TICK_SECONDS
-from worker.ordinary import ordinary
-from worker.wsgi import Unfinished, environ_of, error_application, path_of, plain, shared_by
+from worker.parser import RequestParser
+from worker.proxy_protocol import Preamble
+from worker.wsgi import Unfinished, error_application, plain, shared_by
 
 if TYPE_CHECKING:
-    import asyncio
     from collections.abc import Callable, Mapping
     from wsgiref.types import WSGIApplication, WSGIEnvironment
 
+    from worker.http_rules import Rules
     from worker.limits import Limits
-    from worker.ordinary import Bounds
     from worker.turns import Turns
     from worker.wsgi import Address, Answer, Headers, WsgiAdapter
 
@@ -42,13 +39,15 @@ if TYPE_CHECKING:
 RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 # From here on, bytes: an answer's body is written next to its header, not joined to it; half a header needs a place.
 LARGE = 1 << 16
-TLS: Final = b"\x16"  # its first byte: a handshake
-NO_HTTP: Final = {
+CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
+MALFORMED: Final = {
     400: "This is not a valid HTTP/1.1 request.",
+    413: "The body is too large.",
     414: "The request line is too long.",
     431: "A header field is too long, or there are too many of them.",
     UNKNOWN_CODING.status: UNKNOWN_CODING.detail,
 }
+PHRASES: Final = {413: "Payload Too Large", 414: "URI Too Long"}  # RFC 9110 has newer ones than Python 3.11
 
 
 class Phase(enum.Enum):
@@ -68,16 +67,19 @@ class Owner(Protocol):
     adapter: WsgiAdapter
     alive: bool
     base: Mapping[str, object]
-    connections: set[Connection]
     buffered: set[Connection]
     limits: Limits
+    log: Any
     loop: asyncio.AbstractEventLoop
+    cfg: Any
+    pre_request: Callable[[Any, Any], object] | None
+    post_request: Callable[[Any, Any, Any, Any], object] | None
     stop_by: float
     turns: Turns
     unparsed: Callable[[int], Headers]
 
-    def bounds_for(self, peer: object) -> Bounds:
-        """The requests of a peer that need no parser."""
+    def rules_for(self, peer: object) -> Rules:
+        """The rules for the requests of a peer."""
 
     def connected(self, connection: Connection) -> None:
         """Remember it."""
@@ -89,37 +91,52 @@ class Owner(Protocol):
         """Count an answer."""
 
 
+class LoggedRequest(NamedTuple):
+    """A request as gunicorn's hooks and its access log know one."""
+
+    method: str
+    uri: str
+    path: str
+    query: str
+    headers: list[tuple[str, str]]
+
+
+class LoggedResponse(NamedTuple):
+    """A response as they know one."""
+
+    status: int
+    headers: list[tuple[str, str]]
+    sent: int
+
+
 class _Steps(NamedTuple):
     """What is left to do for an answer that is made in steps."""
 
     unfinished: Unfinished
     environ: WSGIEnvironment
     is_last: bool
-    begun: float | None
+    begun: float
 
 
-class Connection(ASGIProtocol):  # type: ignore[misc]  # gunicorn carries no types
-    """One connection. Each change of phase sets its one deadline; the worker calls `expire` when that has passed."""
+class Connection(asyncio.Protocol):
+    """One connection. Each change of phase sets its one deadline."""
 
-    transport: asyncio.Transport  # this and what follows is the base's, which is untyped
-    worker: Owner
-    _closed: bool
-    _current_request: Any
-    _callback_parser: Any
-    _body_receiver: Any
+    transport: asyncio.Transport
+    _rules: Rules
+    _shared: WSGIEnvironment
+    _parser: RequestParser
 
     def __init__(self, worker: Owner) -> None:
-        super().__init__(worker)
+        self.worker = worker
         self._limits = worker.limits
         self._phase = Phase.AWAITING_REQUEST
         self._is_last = False  # whether the connection ends with the answer that is being written
-        # One piece: as a list, pieces of two bytes, which a client may send, would take thirty times as much memory.
-        self._body = bytearray()
-        self._head_size = 0  # bytes of a header that is not whole yet
+        self._is_closing = False
+        self._is_reading_paused = False
+        self._is_writing_paused = False
         self._discarded = 0  # bytes
-        self._shared: WSGIEnvironment | None = None
-        self._bounds: Bounds | None = None  # of the requests that need no parser
-        self._most_body = 0  # bytes, of the request that is read
+        self._max_body = 0  # bytes, of the request that is read
+        self._preamble: Preamble | None = None
         self._steps: _Steps | None = None  # of an answer that is not finished
         self.deadline = math.inf  # in the loop's time
 
@@ -127,16 +144,6 @@ class Connection(ASGIProtocol):  # type: ignore[misc]  # gunicorn carries no typ
     def is_idle(self) -> bool:
         """Whether it has been answered and has asked nothing since."""
         return self._phase is Phase.IDLE
-
-    def _is_ordinary(self) -> bool:
-        """Whether nothing is configured that wants gunicorn's own view of a request."""
-        return (
-            self._proxy_protocol == "off"
-            and self._root_path == ""
-            and self._pre_request is None
-            and self._post_request is None
-            and not self.log.access_log_enabled
-        )
 
     def _enter(self, phase: Phase, seconds: float) -> None:
         self._phase = phase
@@ -147,23 +154,28 @@ class Connection(ASGIProtocol):  # type: ignore[misc]  # gunicorn carries no typ
         deadline, stop_by = self.worker.loop.time() + soon, self.worker.stop_by
         self.deadline = min(stop_by, deadline)
 
-    def connection_made(self, transport: asyncio.Transport) -> None:
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Start the clock, with the accept and not with the first byte."""
-        super().connection_made(transport)
-        if self._is_ordinary():
-            self._bounds = self.worker.bounds_for(transport.get_extra_info("peername"))
+        self.transport = transport  # type: ignore[assignment]  # asyncio declares its base
         # An answer is over when the kernel has all of it: then closing never waits, and one deadline covers it.
-        transport.set_write_buffer_limits(high=0)
+        self.transport.set_write_buffer_limits(high=0)
+        peer = transport.get_extra_info("peername")
+        self._rules = self.worker.rules_for(peer)
+        self._preamble = Preamble.of(self.worker.cfg, peer)
+        self._meet(peer)
         self._enter(Phase.AWAITING_REQUEST, self._limits.header_seconds)
         self.worker.connected(self)
 
-    def _start_http1(self, _buffered: bytes = b"") -> None:
-        """Start as stock does, but without a task that waits for requests."""
-        self._setup_callback_parser()
+    def _meet(self, peer: object) -> None:
+        """Begin with requests of this address."""
+        server = self.transport.get_extra_info("sockname")
+        self._shared = shared_by(self.worker.base, _address(server), _address(peer), self.worker.cfg.root_path)
+        self._parser = RequestParser(self._rules, self._shared)
 
-    def connection_lost(self, exc: Exception | None) -> None:
+    def connection_lost(self, _exc: Exception | None) -> None:
         """Make room for another."""
-        super().connection_lost(exc)
+        self._is_closing = True
+        self._parser.close()
         if self._steps is not None:
             self.worker.turns.leave(self._step)
             self._steps.unfinished.close()
@@ -173,82 +185,79 @@ class Connection(ASGIProtocol):  # type: ignore[misc]  # gunicorn carries no typ
     # --- Reading
 
     def data_received(self, data: bytes) -> None:
-        """Answer an ordinary request at once; gunicorn's parser takes all others."""
-        if self._bounds is not None and (self._phase is Phase.IDLE or self._phase is Phase.AWAITING_REQUEST):
-            environ = ordinary(data, self._environ_shared(), self._bounds)
-            if environ is not None:
-                self._phase = Phase.WRITING
-                self._answer(self.worker.adapter.application, environ)
-                return
-        super().data_received(data)
-
-    def _feed_callback_parser(self, data: bytes) -> bool:
+        """Take bytes of a request, and answer it if it is whole."""
         if self._phase is Phase.DRAINING:
-            return self._discard(data)
-        if self._phase is Phase.AWAITING_REQUEST and data.startswith(
-            TLS
-        ):  # else both would wait for more, until the deadline
-            self._send_error_response(400)
-            self._close_transport()
-            return False
+            self._discard(data)
+            return
+        try:
+            if self._preamble is not None:
+                data = self._after_preamble(self._preamble, data)
+            self._read(data)
+        except MalformedError as error:
+            self._refuse_malformed(error.status)
+
+    def _after_preamble(self, preamble: Preamble, data: bytes) -> bytes:
+        rest = preamble.feed(data)
+        if preamble.is_complete:
+            self._preamble = None
+            if preamble.client is not None:
+                self._meet(preamble.client)
+        return rest
+
+    def _read(self, data: bytes) -> None:
+        parser = self._parser
+        environ = parser.environ
+        if environ is None:
+            data = parser.feed_head(data)
+            environ = parser.environ
+            if environ is None:
+                self._wait_for_header()
+                return
+            if self._is_refused(environ):
+                return
+        parser.feed_body(data)
+        if parser.is_complete:
+            self._answer_parsed(self.worker.adapter.application)
+        else:
+            self._wait_for_body(environ)
+
+    def _wait_for_header(self) -> None:
+        """Keep a part of a header, but of a large one only if there is room."""
         if self._phase is Phase.AWAITING_REQUEST:
             self._phase = Phase.HEADER  # the deadline stays: it runs from the accept
         elif self._phase is Phase.IDLE:
             self._enter(Phase.HEADER, self._limits.header_seconds)
-        try:
-            is_going_on = bool(super()._feed_callback_parser(data))
-        except ValueError:  # a target that is no URI, or int() of a Content-Length with more than 4,300 digits
-            self._send_error_response(400)
-            self._close_transport()
-            return False
-        if self._phase is Phase.BODY:
-            self._look_at_body()
-        elif self._phase is Phase.HEADER:
-            self._look_at_header(len(data))
-        return is_going_on
+        if self._parser.head_size > LARGE and not self._reserve_buffer():
+            raise MalformedError(431)
 
-    def _on_headers_complete(self) -> bool:
-        super()._on_headers_complete()
-        split_request_uri(self._current_request.uri)  # as the stock workers do, which refuse what this raises for
-        self._enter(Phase.BODY, self._limits.body_seconds)
-        self._head_size = 0
-        _, path = path_of(self._current_request, self._environ_shared()["SCRIPT_NAME"])
-        self._most_body = self._limits.body_bytes(path)
-        refusal = refusal_of(self._current_request.version, self._current_request.headers_bytes)
+    def _is_refused(self, environ: WSGIEnvironment) -> bool:
+        """Refuse what is wrong with a header that can be read; returns whether anything is."""
+        self._max_body = self._limits.body_bytes(environ["PATH_INFO"])
+        refusal = refusal_of(environ)
         if refusal is not None:
             self._refuse(*refusal)
-        elif self._current_request.content_length > self._most_body:
+        elif self._parser.length > self._max_body:
             self._refuse_size()
-        return False
+        return self._phase is Phase.DRAINING
 
-    def _on_body(self, chunk: bytes) -> None:
-        if self._phase is not Phase.BODY:
-            return  # the rest of what has been refused
-        self._body += chunk
-        if len(self._body) > self._most_body:
-            self._refuse_size()
+    def _wait_for_body(self, environ: WSGIEnvironment) -> None:
+        """Keep a part of a body, if there is room for it.
 
-    def _look_at_header(self, size: int) -> None:
-        """Keep what is here of a header, but of a large one only if there is room; it has `size` bytes more."""
-        self._head_size += size
-        if self._head_size > LARGE and not self._reserve_buffer():
-            self._send_error_response(431)
-            self._close_transport()
-
-    def _look_at_body(self) -> None:
-        """Answer when the body is whole; else keep what is here, if there is room for that.
-
-        A request that comes whole needs none and is answered however many are in hand: else whoever sends bodies slowly
-        could keep everybody from being answered. Those for health and metrics, which have no body, are whole.
+        A request that comes whole needs none and is answered however many are in hand: otherwise clients that send
+        bodies slowly could keep all others from being answered. Those for health and metrics, which have no body, are
+        whole.
         """
-        if self._callback_parser.is_complete:
-            self._enter(Phase.WRITING, math.inf)  # the client has done its part
-            self._answer_parsed(self.worker.adapter.application)
+        if self._phase is not Phase.BODY:
+            self._enter(Phase.BODY, self._limits.body_seconds)
+            is_expecting = environ.get("HTTP_EXPECT", "").lower() == "100-continue"
+        else:
+            is_expecting = False
+        if len(self._parser.body) > self._max_body:
+            self._refuse_size()
         elif not self._reserve_buffer():
             self._refuse(503, "Too many requests are in hand; try again in a second.", (("Retry-After", "1"),))
-        elif self._body_receiver.expect_continue:
-            self._body_receiver.expect_continue = False
-            self._safe_write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        elif is_expecting and environ["SERVER_PROTOCOL"] == "HTTP/1.1":
+            self.transport.write(CONTINUE)
 
     def _reserve_buffer(self) -> bool:
         """Take a place among the requests in hand, if one is free; `_enter` and the worker give it back."""
@@ -261,23 +270,25 @@ class Connection(ASGIProtocol):  # type: ignore[misc]  # gunicorn carries no typ
     # --- Answering
 
     def _answer_parsed(self, application: WSGIApplication) -> None:
-        """Answer the request that gunicorn's parser has found."""
-        begun, request = time.monotonic(), self._current_request
-        environ = environ_of(request, bytes(self._body), self._environ_shared())
-        self._body.clear()
-        self._answer(self._hooked(application), environ, request.should_close(), begun)
-
-    def _answer(
-        self,
-        application: WSGIApplication,
-        environ: WSGIEnvironment,
-        is_last: bool = False,  # noqa: FBT001, FBT002 -- each request comes by here, and keywords cost time
-        begun: float | None = None,
-    ) -> None:
-        """Answer; `begun` is of a request that gunicorn's parser has found, in monotonic seconds."""
-        answer = self.worker.adapter.begin(application, environ)
+        """Answer the request that the parser has read."""
+        parser, environ = self._parser, self._parser.environ
+        if environ is None:
+            return
+        if self._phase is not Phase.DRAINING:
+            if len(parser.body) > self._max_body:  # of chunks that have come at once
+                self._refuse_size()
+                return
+            self._phase = Phase.WRITING
+        begun = time.monotonic()
+        environ["wsgi.input"] = io.BytesIO(parser.body)
+        environ.pop("HTTP_UPGRADE", None)  # nothing is upgraded here; Flask would refuse the request for it
+        if parser.is_chunked:
+            del environ["HTTP_TRANSFER_ENCODING"]
+            environ["CONTENT_LENGTH"] = str(len(parser.body))  # to the application, an ordinary body
+        is_last = self._phase is Phase.DRAINING or not parser.is_kept_alive
+        answer = self.worker.adapter.begin(self._hooked(application), environ)
         if not isinstance(answer, Unfinished):
-            self._send(answer, environ, is_last, begun)
+            self._send(answer, environ, begun, is_last=is_last)
             return
         self._enter(Phase.WRITING, math.inf)
         if self._reserve_buffer():
@@ -285,7 +296,7 @@ class Connection(ASGIProtocol):  # type: ignore[misc]  # gunicorn carries no typ
             self._steps = _Steps(answer, environ, is_last, begun)
             self.worker.turns.join(self._step)
         else:  # nothing may be kept: whole, as it has come
-            self._send(answer.rest(), environ, is_last, begun)
+            self._send(answer.rest(), environ, begun, is_last=is_last)
 
     def _step(self) -> bool:
         """Go on with the answer; returns whether it is finished."""
@@ -295,51 +306,51 @@ class Connection(ASGIProtocol):  # type: ignore[misc]  # gunicorn carries no typ
         answer = unfinished.step()
         if answer is not None:
             self._steps = None
-            self._send(answer, environ, is_last, begun)
+            self._send(answer, environ, begun, is_last=is_last)
         return answer is not None
 
-    def _send(self, answer: Answer, environ: WSGIEnvironment, is_last: bool, begun: float | None) -> None:  # noqa: FBT001 -- the same
+    def _send(self, answer: Answer, environ: WSGIEnvironment, begun: float, *, is_last: bool) -> None:
         worker = self.worker
         worker.answered()
-        self._is_last = is_last or not (worker.alive and self._keepalive)
+        self._is_last = is_last or not (worker.alive and worker.cfg.keepalive)
         head = self._head(environ["SERVER_PROTOCOL"], answer)
         if len(answer.body) < LARGE:
-            self._safe_write(head + answer.body)
+            self.transport.write(head + answer.body)
         else:
-            self._safe_write(head)
-            self._safe_write(answer.body)
-        if not self._flow_control.write_paused:
-            self._answered()
+            self.transport.write(head)
+            self.transport.write(answer.body)
+        self._log(answer, environ, begun)
+        if not self._is_writing_paused:
+            self._finish()
         elif self._phase is Phase.WRITING:
             self._pause_reading()  # nothing may reach the parser between this request and its `_next` or IDLE
             self._enter(Phase.WRITING, self._limits.write_seconds)
             if not self._reserve_buffer() and environ["PATH_INFO"] not in self._limits.unlimited:
                 self._reset()  # too late for a 503
-        if begun is not None:
-            self._tell(answer, time.monotonic() - begun)
 
     def _head(self, protocol: str, answer: Answer) -> bytes:
-        first = _get_cached_status_line((1, 0) if protocol == "HTTP/1.0" else (1, 1), answer.status)
-        date = b"" if answer.is_dated else _get_cached_date_header()
+        date = b"" if answer.is_dated else _date_line(int(time.time()))
         if self._is_last:
             end = b"Connection: close\r\n\r\n"
         else:  # an older client that is not told so waits for the end of the connection
             end = b"Connection: keep-alive\r\n\r\n" if protocol == "HTTP/1.0" else b"\r\n"
-        return b"".join((first, answer.lines, date, end))
+        return b"".join((_status_line(protocol, answer.status), answer.lines, date, end))
+
+    def pause_writing(self) -> None:
+        """Note that the client takes its answer slowly."""
+        self._is_writing_paused = True
 
     def resume_writing(self) -> None:
         """Go on: the client has taken its answer."""
-        super().resume_writing()
+        self._is_writing_paused = False
         if self._phase is Phase.WRITING or self._phase is Phase.DRAINING:
-            self._answered()
+            self._finish()
 
-    def _answered(self) -> None:
+    def _finish(self) -> None:
+        """Close, or make room for the next request."""
         if self._is_last:
-            self._close_transport()
-        elif not self._callback_parser.is_complete:  # the request was an ordinary one
-            self._resume_reading()
-            self._enter(Phase.IDLE, self._keepalive)
-        elif self._callback_parser.remaining():
+            self._close()
+        elif self._parser.rest:
             self._pause_reading()  # else more would come with every turn than is answered
             self.worker.loop.call_soon(self._next)  # else 10,000 pipelined requests would be answered in one go
         else:
@@ -347,93 +358,104 @@ class Connection(ASGIProtocol):  # type: ignore[misc]  # gunicorn carries no typ
 
     def _next(self) -> None:
         """Make room for a request, and look whether it has come already."""
-        if self._closed:
+        if self._is_closing:
             return
-        rest = self._callback_parser.remaining()
-        self._callback_parser.reset()
-        self._enter(Phase.IDLE, self._keepalive)
+        rest = self._parser.rest
+        self._parser = RequestParser(self._rules, self._shared)
+        self._enter(Phase.IDLE, self.worker.cfg.keepalive)
         if rest:
-            self._feed_callback_parser(rest)
+            self.data_received(rest)
         if self._phase is not Phase.WRITING:  # nothing that is whole is left
             self._resume_reading()
 
-    def _environ_shared(self) -> WSGIEnvironment:
-        if self._shared is None:
-            peer = self._effective_peername(self.transport.get_extra_info("peername"))
-            server = self.transport.get_extra_info("sockname")
-            self._shared = shared_by(self.worker.base, _address(server), _address(peer), self._root_path)
-        return self._shared
+    def _pause_reading(self) -> None:
+        if not (self._is_reading_paused or self._is_closing):
+            self._is_reading_paused = True
+            self.transport.pause_reading()
+
+    def _resume_reading(self) -> None:
+        if self._is_reading_paused and not self._is_closing:
+            self._is_reading_paused = False
+            self.transport.resume_reading()
+
+    # --- gunicorn's hooks and its access log
+
+    def _logged(self, environ: WSGIEnvironment) -> LoggedRequest:
+        target = self._parser.target
+        return LoggedRequest(
+            environ["REQUEST_METHOD"], target, environ["PATH_INFO"], environ["QUERY_STRING"], self._parser.headers
+        )
 
     def _hooked(self, application: WSGIApplication) -> WSGIApplication:
         """The application behind gunicorn's `pre_request`, where one is configured; it may fail as that may."""
-        before, worker, request = self._pre_request, self.worker, self._current_request
+        before = self.worker.pre_request
         if before is None:
             return application
 
         def hooked(environ: WSGIEnvironment, start_response: Any) -> Any:  # noqa: ANN401 -- PEP 3333
-            before(worker, request)
+            before(self.worker, self._logged(environ))
             return application(environ, start_response)
 
         return hooked
 
-    def _tell(self, answer: Answer, seconds: float) -> None:
+    def _log(self, answer: Answer, environ: WSGIEnvironment, begun: float) -> None:
         """Write gunicorn's access log and call its `post_request`, where they are configured."""
-        if not self.log.access_log_enabled and self._post_request is None:
+        after, log = self.worker.post_request, self.worker.log
+        if after is None and not log.access_log_enabled:
             return
-        request = self._current_request
-        addresses = (self.transport.get_extra_info(name) for name in ("sockname", "peername"))
-        environ = self._build_environ(request, *addresses)
-        response = ASGIResponseInfo(answer.status, answer.headers, len(answer.body))
+        request = self._logged(environ)
+        response = LoggedResponse(answer.status, answer.headers, len(answer.body))
+        environ = environ | {"RAW_URI": request.uri}
         try:
-            if self.log.access_log_enabled:
-                self.log.access(response, request, environ, _RequestTime(seconds))
-            if self._post_request is not None:
-                self._post_request(self.worker, request, environ, response)
+            if log.access_log_enabled:
+                log.access(response, request, environ, timedelta(seconds=time.monotonic() - begun))
+            if after is not None:
+                after(self.worker, request, environ, response)
         except Exception:
-            self.log.exception("Exception in post_request hook")
+            log.exception("Exception in post_request hook")
 
     # --- Refusing
 
     def _refuse_size(self) -> None:
-        self._refuse(413, f"The body is too large: at most {self._most_body:,} bytes are accepted.")
+        self._refuse(413, f"The body is too large: at most {self._max_body:,} bytes are accepted.")
 
     def _refuse(self, status: int, detail: str, headers: Headers = ()) -> None:
         """Answer in the application's place, as it would be answered (access log, hooks, HEAD), and then close."""
         self._enter(Phase.DRAINING, self._limits.drain_seconds)
-        self._current_request.must_close = True
-        self._body.clear()
+        self._parser.body = bytearray()
         self._answer_parsed(self.worker.adapter.refusing(status, detail, headers))
 
-    def _send_error_response(self, status: int, *_: object) -> None:
-        """Answer what is no HTTP, and let the application know. Stock's messages, which are not used, quote it."""
-        refusing = error_application(status, NO_HTTP[status], self.worker.unparsed(status))
+    def _refuse_malformed(self, status: int) -> None:
+        """Answer what is no request, and let the application know."""
+        refusing = error_application(status, MALFORMED[status], self.worker.unparsed(status))
         answer = self.worker.adapter.answer(refusing, {"REQUEST_METHOD": "GET"})
         self._is_last = True
-        self._safe_write(self._head("HTTP/1.1", answer) + answer.body)
+        self.transport.write(self._head("HTTP/1.1", answer) + answer.body)
+        self._close()
 
-    def _close_transport(self) -> None:
+    def _close(self) -> None:
         """Close; but read on for a moment after an early answer, else the kernel's reset would take it away."""
+        if self._is_closing:
+            return
+        self._is_closing = True
         if self._phase is Phase.WRITING:
-            super()._close_transport()
-        elif not self._closed:
-            self._closed = True
-            self._enter(Phase.DRAINING, self._limits.drain_seconds)
-            if not self.transport.is_closing():
-                self.transport.write_eof()
+            self.transport.close()
+            return
+        self._enter(Phase.DRAINING, self._limits.drain_seconds)
+        if not self.transport.is_closing():
+            self.transport.write_eof()
 
-    def _discard(self, data: bytes) -> bool:
+    def _discard(self, data: bytes) -> None:
         self._discarded += len(data)
         if self._discarded > self._limits.drain_bytes:
             self.transport.abort()
-        return False
 
     def expire(self) -> None:
         """Take the connection back: its deadline has passed."""
-        self.log.debug("Closing a connection, overdue in phase %s", self._phase.name)
+        self.worker.log.debug("Closing a connection, overdue in phase %s", self._phase.name)
         if self._phase is Phase.BODY:
             self._refuse(408, f"The body did not arrive within {self._limits.body_seconds:g} seconds.")
-            return
-        if self._phase is Phase.WRITING:
+        elif self._phase is Phase.WRITING:
             self._reset()
         else:
             self.transport.abort()
@@ -449,6 +471,16 @@ class Connection(ASGIProtocol):  # type: ignore[misc]  # gunicorn carries no typ
             # Closed at once, a request that has just been sent would fail, and its client did nothing wrong.
             stop_by = min(stop_by, self.worker.loop.time() + self._limits.stop_idle_seconds)
         self.deadline = min(self.deadline, stop_by)
+
+
+@lru_cache(maxsize=64)
+def _status_line(protocol: str, status: int) -> bytes:
+    return f"{protocol} {status} {PHRASES.get(status) or HTTPStatus(status).phrase}\r\n".encode("latin-1")
+
+
+@lru_cache(maxsize=1)
+def _date_line(seconds: int) -> bytes:
+    return f"Date: {formatdate(seconds, usegmt=True)}\r\n".encode()
 
 
 def _address(name: object) -> Address | None:

@@ -1,60 +1,53 @@
 """The gunicorn worker: an event loop that runs a WSGI application inline and gives up on slow clients.
 
-gunicorn's own `asgi` worker lets a client hold a connection as long as it likes while it sends its first header, drips
-its body or does not read its answer. Here every connection has one deadline at any time, and the worker looks once a
-tick which ones have passed. The application is not started before its request is whole, so no client can slow it down.
+* Every connection has one deadline at any time, and the worker looks once a tick which ones have passed.
+* The application is not started before its request is whole, so no client can slow it down.
+* HTTP/1.1 only: TLS and HTTP/2 are the proxy's, and an upgrade is answered as the ordinary request that it also is.
 
-The configured application is a plain WSGI callable, which `gthread` and `sync` serve as well. It may carry its own
-limits: `application.limits = Limits(...)`; else those of worker/limits.py hold. It may carry an observer, which is
-told of what the worker answers in its place: `application.observer = Observer(...)`; and what stands around its
-answers, to stand around those too: `application.around`. Timeouts that gunicorn has a setting for stay there:
-`keepalive`, `graceful_timeout`, `limit_request_line` and its siblings, `worker_connections`.
-
-HTTP/1.1 only: TLS and HTTP/2 are the proxy's, and an upgrade to WebSocket is answered as the ordinary GET it also is.
+The configured application is a plain WSGI callable, which `gthread` and `sync` serve as well. It may carry:
+`application.limits = Limits(...)`, in place of those of worker/limits.py; `application.observer`, which is informed of
+what the worker answers in its place; `application.around`, which wraps these answers too. Timeouts that gunicorn has a
+setting for stay there: `keepalive`, `graceful_timeout`, `limit_request_line` and its siblings, `worker_connections`.
 """
 
 from __future__ import annotations
 
 import asyncio
+import logging
 import math
 import os
+import signal
+import sys
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
 import uvloop
-from gunicorn.asgi.protocol import ASGIProtocol, _RequestHeaderPolicy
 from gunicorn.errors import ConfigError
 from gunicorn.http.wsgi import base_environ
-from gunicorn.workers.gasgi import ASGIWorker
+from gunicorn.workers.base import Worker
 
 from worker.acceptor import Acceptor, ConnectionCounts
 from worker.connection import Connection
-from worker.descriptors import make_room
-from worker.limits import DEFAULTS, TICK_SECONDS
-from worker.ordinary import Bounds
+from worker.http_rules import MAX_FIELD_LINE, Rules
+from worker.limits import DEFAULTS, TICK_SECONDS, make_room
 from worker.turns import Turns
-from worker.wsgi import TAKES_STEPS, WsgiAdapter, environ_key
+from worker.wsgi import TAKES_STEPS, WsgiAdapter
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
-    from wsgiref.types import WSGIApplication
 
     from worker.limits import Limits
     from worker.wsgi import Headers
 
-# Of an ordinary request, in bytes and header fields; what has more is no less welcome, but gunicorn's parser reads it.
-MAX_HEAD: Final = 8_190
-MAX_FIELDS: Final = 100
 # What an idle connection gets while another waits for its place: enough for a client that asks again at once.
 CROWDED_IDLE_SECONDS: Final = 5.0
 
 
-class AppraiserWorker(ASGIWorker):  # type: ignore[misc]  # gunicorn carries no types
-    """gunicorn's asgi worker, for a WSGI application. Configure it as `worker_class`."""
+class AppraiserWorker(Worker):  # type: ignore[misc]  # gunicorn carries no types
+    """Serves a WSGI application. Configure it as `worker_class`."""
 
     census: Final = ConnectionCounts()  # one for all workers: the master loads this class before it forks them
     acceptor: Acceptor
-    wsgi: WSGIApplication
     loop: asyncio.AbstractEventLoop
     turns: Turns
     alive: bool
@@ -63,34 +56,29 @@ class AppraiserWorker(ASGIWorker):  # type: ignore[misc]  # gunicorn carries no 
     adapter: WsgiAdapter
     base: Mapping[str, object]
     """What is the same in the environ of all requests."""
-    _bounds: Bounds
-    asgi: None = None  # the base's application, which is not ours
     unparsed: Callable[[int], Headers]
-    """Tells the application of an answer to what was no HTTP; returns the headers that it shall have."""
+    """Informs the application of an answer to what was no HTTP; returns the headers that it shall have."""
 
     def __init__(self, *args: Any) -> None:  # noqa: ANN401 -- gunicorn's arguments, which are untyped
         super().__init__(*args)
         self.connections: set[Connection] = set()
         self.buffered: set[Connection] = set()  # those that keep something of a request: Limits.max_in_hand
         self.stop_by = math.inf  # in the loop's time
+        self._is_quitting = False
         self._wake = asyncio.Event()
-        # For 0, the stock workers take a limit of their own; gunicorn's parser for event loops takes none.
+        # 0 stands for a limit of gunicorn's own.
         if not self.cfg.limit_request_field_size:
-            self.cfg.set("limit_request_field_size", MAX_HEAD)
+            self.cfg.set("limit_request_field_size", MAX_FIELD_LINE)
+        self.pre_request = _hook(self.cfg, "pre_request")
+        self.post_request = _hook(self.cfg, "post_request")
         self._place = self.census.reserve()
 
     @classmethod
-    def check_config(cls, cfg: Any, log: Any) -> None:  # noqa: ANN401 -- untyped
+    def check_config(cls, cfg: Any, log: Any) -> None:  # noqa: ANN401, ARG003 -- gunicorn's own signature
         """Refuse to start with what would not be served.
 
-        :raise ConfigError: for TLS, uWSGI, HTTP/2, and a C parser that would fail with every connection.
+        :raise ConfigError: for TLS, uWSGI and HTTP/2.
         """
-        super().check_config(cfg, log)
-        if cfg.http_parser == "fast" and not (
-            ASGIProtocol._check_h1c_protocol_available() and ASGIProtocol._h1c_has_limits  # noqa: SLF001 -- its own rule
-        ):
-            message = "http_parser 'fast' needs a gunicorn_h1c that refuses what is too long; use 'auto' or 'python'"
-            raise ConfigError(message)
         if cfg.is_ssl or cfg.protocol != "http" or cfg.http2_cleartext != "off":
             message = "AppraiserWorker speaks plain HTTP/1.1: no certfile, uwsgi protocol or http2_cleartext"
             raise ConfigError(message)
@@ -98,41 +86,24 @@ class AppraiserWorker(ASGIWorker):  # type: ignore[misc]  # gunicorn carries no 
     def init_process(self) -> None:
         """Run, in the process that the master has forked."""
         self.census.occupy(self._place, os.getpid())
-        super().init_process()
-
-    def _setup_event_loop(self) -> None:
         self.loop = uvloop.new_event_loop()
         self.turns = Turns(self.loop.call_soon)
         asyncio.set_event_loop(self.loop)
-
-    def init_signals(self) -> None:
-        """Let Python's own handlers take signals until the loop runs: uvloop loses those that come before."""
-        super(ASGIWorker, self).init_signals()
+        super().init_process()
 
     def load_wsgi(self) -> None:
         """Load the WSGI application, its limits, and the adapter around it."""
-        super(ASGIWorker, self).load_wsgi()  # the base's: stock's expects an ASGI application
+        super().load_wsgi()
         self.limits = getattr(self.wsgi, "limits", DEFAULTS)
         observer = getattr(self.wsgi, "observer", None)
         around = getattr(self.wsgi, "around", observer.around if observer else lambda application: application)
         self.unparsed = observer.unparsed if observer else lambda _status: ()
         self.adapter = WsgiAdapter(self.wsgi, self.log.error_log, around)
         self.base = base_environ(self.cfg) | {TAKES_STEPS: True}
-        self._bounds = bounds_of(self.cfg, self.limits)
 
-    def bounds_for(self, peer: object) -> Bounds:
-        """The requests of a peer that need no parser; gunicorn says by which headers it may speak of its client."""
-        return self._bounds._replace(secure=secure_of(self.cfg, peer))
-
-    def handle_exit_signal(self) -> None:
-        """Stop, now and not with the next tick."""
-        super().handle_exit_signal()
-        self._wake.set()
-
-    def handle_quit_signal(self) -> None:
-        """Stop without waiting for anybody."""
-        super().handle_quit_signal()
-        self._wake.set()
+    def rules_for(self, peer: object) -> Rules:
+        """The rules for the requests of a peer: gunicorn's settings name those that may speak for their clients."""
+        return Rules.of(self.cfg, peer)
 
     def connected(self, connection: Connection) -> None:
         """Remember it."""
@@ -155,13 +126,57 @@ class AppraiserWorker(ASGIWorker):  # type: ignore[misc]  # gunicorn carries no 
             self.log.info("Autorestarting worker after current request.")
             self.alive = False
 
+    def run(self) -> None:
+        """Serve until the worker is to stop; then close what it holds."""
+        try:
+            self.loop.run_until_complete(self._serve())
+        except Exception:
+            self.log.exception("The worker failed")
+        finally:
+            for task in asyncio.all_tasks(self.loop):
+                task.cancel()
+            self.loop.run_until_complete(asyncio.sleep(0))
+            self.loop.close()
+            for listener in self.sockets:
+                listener.close()
+
+    def _take_signals(self) -> None:
+        """Let the loop take signals; until it runs, Python's own handlers do, since uvloop loses those before."""
+        handlers = {
+            signal.SIGTERM: self._stop,
+            signal.SIGQUIT: self._quit,
+            signal.SIGINT: self._quit,
+            signal.SIGABRT: self._abort,
+            signal.SIGUSR1: self.log.reopen_files,
+            signal.SIGWINCH: lambda: None,
+        }
+        for number, handler in handlers.items():
+            self.loop.add_signal_handler(number, handler)
+
+    def _stop(self) -> None:
+        """Stop, now and not with the next tick."""
+        self.alive = False
+        self._wake.set()
+
+    def _quit(self) -> None:
+        """Stop without waiting for anybody."""
+        self._is_quitting = True
+        if self.alive:
+            self.cfg.worker_int(self)
+        self._stop()
+
+    def _abort(self) -> None:
+        self.alive = False
+        self.cfg.worker_abort(self)
+        sys.exit(1)
+
     async def _serve(self) -> None:
-        super().init_signals()
+        self._take_signals()
         self.acceptor = Acceptor(
             self.loop,
             [listener.sock for listener in self.sockets],
             lambda: Connection(self),
-            most=make_room(self.worker_connections, self.log.error_log),
+            most=make_room(self.cfg.worker_connections, self.log.error_log),
             census=self.census,
             place=self._place,
             log=self.log.error_log,
@@ -193,22 +208,12 @@ class AppraiserWorker(ASGIWorker):  # type: ignore[misc]  # gunicorn carries no 
         self.stop_by = self.loop.time() + min(self.limits.stop_seconds, self.cfg.graceful_timeout / 2)
         for connection in tuple(self.connections):
             connection.stop()
-        while self.acceptor.count and not self._quick_shutdown:
+        while self.acceptor.count and not self._is_quitting:
             await self._tick()
 
 
-def secure_of(cfg: Any, peer: object) -> Mapping[str, str]:  # noqa: ANN401 -- untyped
-    """Bounds.secure of a peer."""
-    secure, _ = _RequestHeaderPolicy(cfg, peer, "http", (1, 1))._peer_trusted_for_forwarded()  # noqa: SLF001
-    return {environ_key(name.encode()): word for name, word in secure.items()}
-
-
-def bounds_of(cfg: Any, limits: Limits) -> Bounds:  # noqa: ANN401 -- untyped
-    """The requests that need no parser: 0 is gunicorn's word for no limit."""
-    return Bounds(
-        head=min(cfg.limit_request_line or MAX_HEAD, cfg.limit_request_field_size, MAX_HEAD),
-        fields=cfg.limit_request_fields or MAX_FIELDS,
-        body=limits.max_body_bytes,
-        larger_bodies=limits.larger_bodies,
-        secure={},
-    )
+def _hook(cfg: Any, name: str) -> Any:  # noqa: ANN401 -- untyped
+    """A hook of gunicorn's configuration; None for the default, which at most logs at debug level."""
+    hook = cfg.settings[name]
+    is_default = hook.get() is hook.default and not logging.getLogger("gunicorn.error").isEnabledFor(logging.DEBUG)
+    return None if is_default else hook.get()

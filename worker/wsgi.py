@@ -8,12 +8,11 @@ has no such thing, and the stock workers fail on it.
 
 from __future__ import annotations
 
-import io
 import json
 import re
 from functools import lru_cache
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Final, NamedTuple, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 from urllib.parse import unquote_to_bytes
 
 if TYPE_CHECKING:
@@ -37,18 +36,6 @@ TOKEN: Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 VALUE: Final = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
 HOP_BY_HOP: Final = frozenset({"connection", "transfer-encoding", "keep-alive", "upgrade", "trailer"})
 """Headers between neighbors on the way, which PEP 3333 leaves to the server."""
-
-
-class ParsedRequest(Protocol):
-    """What is read of gunicorn's `CallbackRequest`."""
-
-    method: str
-    raw_path: bytes
-    query: str
-    version: tuple[int, int]
-    scheme: str
-    headers_bytes: list[tuple[bytes, bytes]]
-    """With names in lower case."""
 
 
 class Answer(NamedTuple):
@@ -263,36 +250,9 @@ def shared_by(
     }
 
 
-def environ_of(request: ParsedRequest, body: bytes, shared: WSGIEnvironment) -> WSGIEnvironment:
-    """Return the PEP 3333 environ of a request and its body: every string holds bytes, as latin-1."""
-    environ = shared.copy()
-    environ["SCRIPT_NAME"], environ["PATH_INFO"] = path_of(request, environ["SCRIPT_NAME"])
-    environ["REQUEST_METHOD"] = request.method
-    environ["QUERY_STRING"] = request.query
-    environ["SERVER_PROTOCOL"] = "HTTP/1.1" if request.version == (1, 1) else "HTTP/{}.{}".format(*request.version)
-    environ["wsgi.url_scheme"] = request.scheme
-    environ["wsgi.input"] = io.BytesIO(body)
-    for name, value in request.headers_bytes:
-        key, text = environ_key(name), value.decode("latin-1")
-        if key in environ:
-            text = environ[key] + ("; " if key == "HTTP_COOKIE" else ", ") + text
-        environ[key] = text
-    environ.pop("HTTP_UPGRADE", None)  # nothing is upgraded here; Flask would refuse the request for it
-    if environ.pop("HTTP_TRANSFER_ENCODING", None) is not None:
-        environ["CONTENT_LENGTH"] = str(len(body))  # the chunks are joined: to the application it is an ordinary body
-    return environ
-
-
-@lru_cache(maxsize=256)  # clients choose the names, so the cache is bounded
-def environ_key(name: bytes) -> str:
-    """Return what PEP 3333 calls a header of this name."""
-    key = name.decode("latin-1").upper().replace("-", "_")
-    return key if key in {"CONTENT_TYPE", "CONTENT_LENGTH"} else "HTTP_" + key
-
-
-def path_of(request: ParsedRequest, root: str) -> tuple[str, str]:
+def path_of(raw: bytes, root: str) -> tuple[str, str]:
     """Return SCRIPT_NAME and PATH_INFO below a root path, which may be empty; a path that is not below it has none."""
-    path = _path(request.raw_path)
+    path = _path(raw)
     if root and (path + "/").startswith(root + "/"):
         return root, path[len(root) :]
     return "", path

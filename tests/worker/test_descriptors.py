@@ -9,7 +9,7 @@ import pytest
 
 from tests.gunicorn_process import HOST, GunicornProcess, gunicorn
 from tests.raw_http import answer, request
-from worker.descriptors import RESERVE, Descriptors
+from worker.limits import RESERVE, Descriptors
 
 CONFIGURATION: Final = """
 import resource
