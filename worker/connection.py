@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import enum
-import io
 import math
 import socket
 import struct
@@ -271,20 +270,14 @@ class Connection(asyncio.Protocol):
 
     def _answer_parsed(self, application: WSGIApplication) -> None:
         """Answer the request that the parser has read."""
-        parser, environ = self._parser, self._parser.environ
-        if environ is None:
-            return
+        parser = self._parser
         if self._phase is not Phase.DRAINING:
             if len(parser.body) > self._max_body:  # of chunks that have come at once
                 self._refuse_size()
                 return
             self._phase = Phase.WRITING
         begun = time.monotonic()
-        environ["wsgi.input"] = io.BytesIO(parser.body)
-        environ.pop("HTTP_UPGRADE", None)  # nothing is upgraded here; Flask would refuse the request for it
-        if parser.is_chunked:
-            del environ["HTTP_TRANSFER_ENCODING"]
-            environ["CONTENT_LENGTH"] = str(len(parser.body))  # to the application, an ordinary body
+        environ = parser.request()
         is_last = self._phase is Phase.DRAINING or not parser.is_kept_alive
         answer = self.worker.adapter.begin(self._hooked(application), environ)
         if not isinstance(answer, Unfinished):

@@ -16,13 +16,13 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from urllib.parse import urlsplit
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import Collection, Iterable, Mapping
     from wsgiref.types import WSGIEnvironment
 
 TOKEN: Final = rb"!$%&'*+\-.^_`|~0-9A-Z"
@@ -79,7 +79,7 @@ class Rules:
     """Bytes of a field line, with its CRLF."""
     header_map: str = "drop"
     request_line: re.Pattern[bytes] = REQUEST_LINE
-    secure: Mapping[str, str] | None = None
+    secure: Mapping[str, str] = field(default_factory=dict)
     """Keys of the environ by which the peer declares that its client came by https, each with the word for it."""
     forwarders: Collection[str] = ()
     """Names in upper case, with `_`, that the peer may send; `*` stands for all."""
@@ -101,7 +101,7 @@ class Rules:
             request_line=FREE_LINE if cfg.permit_unconventional_http_method else REQUEST_LINE,
             secure={environ_key(name.encode()): word for name, word in cfg.secure_scheme_headers.items()}
             if trusted
-            else None,
+            else {},
             forwarders=frozenset(cfg.forwarder_headers) if trusted else (),
         )
 
@@ -118,7 +118,8 @@ def check_target(method: bytes, target: bytes) -> None:
     """Raise MalformedError unless the target has a form that fits the method."""
     if target.startswith(b"/"):
         return
-    if method != b"CONNECT" and (target != b"*" or method != b"OPTIONS") and b"://" not in target:
+    is_valid = method == b"OPTIONS" if target == b"*" else method == b"CONNECT" or b"://" in target
+    if not is_valid:
         raise MalformedError
     try:
         urlsplit(target.decode("ascii"))
@@ -165,24 +166,17 @@ def is_host(value: str | None) -> bool:
     return value is not None and HOST.fullmatch(value) is not None
 
 
-def scheme_of(environ: WSGIEnvironment, secure: Mapping[str, str] | None) -> str:
-    """The scheme that a trusted peer declares. Raises MalformedError if two of its headers disagree."""
-    if not secure:
-        return "http"
-    declared = {environ[key] == word for key, word in secure.items() if key in environ}
-    if len(declared) > 1:
-        raise MalformedError
-    return "https" if True in declared else "http"
-
-
-def is_kept_alive(environ: WSGIEnvironment) -> bool:
+def is_kept_alive(environ: WSGIEnvironment, fields: Iterable[tuple[bytes, bytes]]) -> bool:
     """Whether another request may follow on the connection."""
     if environ["REQUEST_METHOD"] == "CONNECT":  # what follows is a tunnel's
         return False
     connection = environ.get("HTTP_CONNECTION", "").lower()
-    if "close" in connection:
+    if "close" in connection or not DECODED.issuperset(codings_of(environ.get("HTTP_TRANSFER_ENCODING") or "chunked")):
         return False
-    return environ["SERVER_PROTOCOL"] == "HTTP/1.1" or "keep-alive" in connection
+    if environ["SERVER_PROTOCOL"] == "HTTP/1.1":
+        return True
+    first = next((value for name, value in fields if name.lower() == b"connection"), b"")
+    return first.strip(b" \t").lower() == b"keep-alive"
 
 
 @lru_cache(maxsize=256)  # clients choose the names, so the cache is bounded

@@ -6,6 +6,7 @@ and chunks are fed a line or a chunk at a time. So the rest stays with the conne
 
 from __future__ import annotations
 
+import io
 import re
 from typing import TYPE_CHECKING, Final
 
@@ -23,7 +24,6 @@ from worker.http_rules import (
     codings_of,
     environ_key,
     is_kept_alive,
-    scheme_of,
 )
 from worker.wsgi import path_of
 
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 ANY_LINE: Final = b"POST / HTTP/1.1\r\n"
 METHOD: Final = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]{0,64}(?: .*)?", re.DOTALL)
 CODING_LINE: Final = re.compile(rb"(?i)\ntransfer-encoding:([\t -~\x80-\xff]*)(?=\r\n(?![ \t]))")
-TRAILING_SPACE: Final = re.compile(rb"[ \t]+\r\n")
+TRAILING_SPACE: Final = re.compile(rb"(?<![\n \t])[ \t]+\r\n")  # not a line of its own, which would be a fold
 OVERFLOWS: Final = frozenset({"Content-Length overflow", "Chunk size overflow"})
 END: Final = b"\r\n\r\n"
 
@@ -59,7 +59,7 @@ class RequestParser:
         self._is_in_trailers = False
         self._field_count = 0
         self.environ: WSGIEnvironment | None = None
-        """Once the header is whole; `wsgi.input` is the connection's to add."""
+        """Once the header is whole."""
         self.target = ""
         self.length = 0
         """Bytes of the body, as the header states it."""
@@ -139,6 +139,8 @@ class RequestParser:
     def _feed_fields(self, head: bytes | bytearray, start: int) -> None:
         """Feed the fields from `start` on to llhttp."""
         fields = bytes(head[start:])
+        if fields.startswith((b" ", b"\t")):  # it would continue the line before it
+            raise MalformedError
         if b" \r\n" in fields or b"\t\r\n" in fields:
             fields = TRAILING_SPACE.sub(b"\r\n", fields)  # optional, and llhttp does not strip it
         try:
@@ -169,10 +171,9 @@ class RequestParser:
         environ["QUERY_STRING"] = query.decode("ascii")
         self.target = target.decode("ascii")
         environ["SERVER_PROTOCOL"] = "HTTP/1.1" if minor == b"1" else "HTTP/1.0"
-        self._add_fields(environ)
+        environ["wsgi.url_scheme"] = self._add_fields(environ)
         check_framing(environ)
-        environ["wsgi.url_scheme"] = scheme_of(environ, rules.secure)
-        self.is_kept_alive = is_kept_alive(environ)
+        self.is_kept_alive = is_kept_alive(environ, self._fields)
         self.is_chunked = "HTTP_TRANSFER_ENCODING" in environ
         self.length = int(environ.get("CONTENT_LENGTH", 0))
         self._field_count = len(self._fields)
@@ -180,16 +181,23 @@ class RequestParser:
         if not self.is_chunked:
             self.close()
 
-    def _add_fields(self, environ: WSGIEnvironment) -> None:
+    def _add_fields(self, environ: WSGIEnvironment) -> str:
+        """Returns the scheme, which only a trusted peer states."""
+        secure, declared = self._rules.secure, set[bool]()
         for name, value in self._fields:
             key, text = environ_key(name), value.decode("latin-1").rstrip(" \t")
-            if b"_" in name and (key in FRAMING or not self._rules.keeps(name)):
+            if b"_" in name and (not self._rules.keeps(name) or key in FRAMING):
                 continue
+            if key in secure:
+                declared.add(text == secure[key])
             if key in environ:
                 if key in SINGLE:
                     raise MalformedError
                 text = environ[key] + ("; " if key == "HTTP_COOKIE" else ", ") + text
             environ[key] = text
+        if len(declared) > 1:
+            raise MalformedError
+        return "https" if True in declared else "http"
 
     def feed_body(self, data: bytes) -> None:
         """Take bytes from behind the header. Raises MalformedError."""
@@ -215,6 +223,18 @@ class RequestParser:
         self.rest = data[start:]
         if self.is_complete:
             self.close()
+
+    def request(self) -> WSGIEnvironment:
+        """The environ of a complete request, or of one that is refused; to be called once."""
+        environ = self.environ
+        if environ is None:
+            raise MalformedError
+        environ["wsgi.input"] = io.BytesIO(self.body)
+        environ.pop("HTTP_UPGRADE", None)  # nothing is upgraded here; Flask would refuse the request for it
+        if self.is_chunked:
+            del environ["HTTP_TRANSFER_ENCODING"]
+            environ["CONTENT_LENGTH"] = str(len(self.body))  # to the application, an ordinary body
+        return environ
 
     def close(self) -> None:
         """Let llhttp go, which refers back to this parser: together they would wait for the garbage collector."""

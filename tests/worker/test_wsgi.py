@@ -5,13 +5,13 @@ import json
 import logging
 import sys
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from wsgiref.validate import validator
 
 import pytest
 
-from worker.wsgi import FAILED, WsgiAdapter, environ_of, shared_by
+from tests.parsed import ours
+from worker.wsgi import FAILED, WsgiAdapter, shared_by
 
 if TYPE_CHECKING:
     from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
@@ -19,32 +19,16 @@ if TYPE_CHECKING:
     from worker.wsgi import Answer
 
 LOG = logging.getLogger("test_adapter")
-SERVER, CLIENT = ("127.0.0.1", 8000), ("127.0.0.1", 50000)
 
 
-@dataclass
-class Parsed:
-    """A request as gunicorn's parser leaves it."""
-
-    method: str = "GET"
-    raw_path: bytes = b"/"
-    query: str = ""
-    version: tuple[int, int] = (1, 1)
-    scheme: str = "http"
-    headers_bytes: list[tuple[bytes, bytes]] = field(default_factory=list)
-
-
-def environ(
-    changes: dict[str, Any] | None = None,
-    body: bytes = b"",
-    base: dict[str, object] | None = None,
-    root_path: str = "",
-) -> "WSGIEnvironment":
-    return environ_of(replace(Parsed(), **changes or {}), body, shared_by(base or {}, SERVER, CLIENT, root_path))
+def environ(method: str = "GET") -> "WSGIEnvironment":
+    found = ours(f"{method} / HTTP/1.1\r\nHost: here\r\n\r\n".encode())
+    assert found is not None
+    return found.environ | {"wsgi.input": io.BytesIO()}
 
 
 def ask(application: "WSGIApplication", method: str = "GET") -> "Answer":
-    return WsgiAdapter(application, LOG).answer(application, environ({"method": method}))
+    return WsgiAdapter(application, LOG).answer(application, environ(method))
 
 
 def hello(_environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
@@ -52,67 +36,9 @@ def hello(_environ: "WSGIEnvironment", start_response: "StartResponse") -> Itera
     return [b"hel", b"lo"]
 
 
-@pytest.mark.parametrize(
-    ("changes", "expected"),
-    [
-        ({"method": "PUT"}, {"REQUEST_METHOD": "PUT"}),
-        ({"raw_path": b"/a%20b/%C3%A9"}, {"PATH_INFO": "/a b/\xc3\xa9", "SCRIPT_NAME": ""}),
-        ({"raw_path": b"/%ff"}, {"PATH_INFO": "/\xff"}),
-        ({"raw_path": b"http://host:1/a/b"}, {"PATH_INFO": "/a/b"}),
-        ({"raw_path": b"http://host"}, {"PATH_INFO": "/"}),
-        ({"raw_path": b"/a/http://b"}, {"PATH_INFO": "/a/http://b"}),
-        ({"raw_path": b"*"}, {"PATH_INFO": "*"}),
-        ({"query": "a=1&b=%20\xff"}, {"QUERY_STRING": "a=1&b=%20\xff"}),
-        ({"version": (1, 0)}, {"SERVER_PROTOCOL": "HTTP/1.0"}),
-        ({}, {"SERVER_PROTOCOL": "HTTP/1.1"}),
-        ({"scheme": "https"}, {"wsgi.url_scheme": "https"}),
-        ({}, {"SERVER_NAME": "127.0.0.1", "SERVER_PORT": "8000", "REMOTE_ADDR": "127.0.0.1", "REMOTE_PORT": "50000"}),
-        ({"headers_bytes": [(b"content-type", b"text/plain")]}, {"CONTENT_TYPE": "text/plain"}),
-        ({"headers_bytes": [(b"content-length", b"4")]}, {"CONTENT_LENGTH": "4"}),
-        ({"headers_bytes": [(b"x-name", b"caf\xc3\xa9")]}, {"HTTP_X_NAME": "caf\xc3\xa9"}),
-        ({"headers_bytes": [(b"accept", b"a"), (b"accept", b"b")]}, {"HTTP_ACCEPT": "a, b"}),
-        ({"headers_bytes": [(b"cookie", b"a=1"), (b"cookie", b"b=2")]}, {"HTTP_COOKIE": "a=1; b=2"}),
-        ({"headers_bytes": [(b"transfer-encoding", b"chunked")]}, {"CONTENT_LENGTH": "4"}),
-    ],
-)
-def test_the_environ_is_what_pep_3333_says(changes: dict[str, Any], expected: dict[str, str]) -> None:
-    found = environ(changes, b"body")
-    assert {key: found.get(key) for key in expected} == expected
-
-
-@pytest.mark.parametrize(
-    ("root_path", "raw_path", "script_name", "path_info"),
-    [
-        ("/api", b"/api/x", "/api", "/x"),
-        ("/api/", b"/api", "/api", ""),
-        ("/api", b"/apiary", "", "/apiary"),
-        ("/é", b"/%C3%A9/x", "/\xc3\xa9", "/x"),
-    ],
-)
-def test_the_root_path_is_no_part_of_the_paths_below_it(
-    root_path: str, raw_path: bytes, script_name: str, path_info: str
-) -> None:
-    found = environ({"raw_path": raw_path}, root_path=root_path)
-    assert (found["SCRIPT_NAME"], found["PATH_INFO"]) == (script_name, path_info)
-
-
 def test_a_unix_socket_has_no_addresses() -> None:
     found = shared_by({}, None, None, "")
     assert [found[name] for name in ("SERVER_NAME", "SERVER_PORT", "REMOTE_ADDR", "REMOTE_PORT")] == [""] * 4
-
-
-@pytest.mark.parametrize("name", ["content-type", "content-length", "transfer-encoding"])
-def test_these_headers_have_no_http_variable(name: str) -> None:
-    assert "HTTP_" + name.upper().replace("-", "_") not in environ({"headers_bytes": [(name.encode(), b"1")]})
-
-
-def test_requests_share_the_base_and_nothing_else() -> None:
-    shared = shared_by({"wsgi.errors": sys.stderr, "wsgi.multithread": False}, SERVER, CLIENT, "")
-    before = dict(shared)
-    found = environ_of(Parsed(headers_bytes=[(b"x", b"1")]), b"body", shared)
-    assert found["wsgi.errors"] is sys.stderr
-    assert found["wsgi.input"].read() == b"body"
-    assert shared == before
 
 
 def test_the_answer_says_its_length() -> None:
@@ -294,5 +220,5 @@ def test_the_environ_passes_the_checks_of_wsgiref() -> None:
     base: dict[str, object] = {"wsgi.version": (1, 0), "wsgi.errors": io.StringIO()}
     base |= dict.fromkeys(("wsgi.multithread", "wsgi.multiprocess", "wsgi.run_once"), False)
     checked = validator(hello)
-    answer = WsgiAdapter(checked, LOG).answer(checked, environ(base=base))
+    answer = WsgiAdapter(checked, LOG).answer(checked, base | environ())
     assert (answer.status, answer.body) == (200, b"hello")
