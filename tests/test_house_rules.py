@@ -188,6 +188,7 @@ def test_nothing_is_published_or_deployed_but_where_it_is_proved_before() -> Non
 WALL_CLOCK: Final = {
     "handler.py": "predicted_at, a statement",
     "app.py": "hands the clock of the two others on",
+    "connection.py": "the Date of an answer",
     "guard.py": "a key expires at a time of the wall clock",
     "api_keys.py": "when a key is made, revoked, or expires",
     "__init__.py": "which keys have expired",

@@ -119,7 +119,7 @@ class Guard:
         presented = api_key_from(environ)
         if presented is None:
             raise UnauthorizedError(NO_KEY, presented=False)
-        held = keys.ring().authenticate(presented)
+        held = keys.authenticate(presented)
         if held is None:
             raise UnauthorizedError(NOT_VALID, presented=True)
         asked.key_id = held.key_id  # what is wrong with it, is said to who has its secret, and to nobody else

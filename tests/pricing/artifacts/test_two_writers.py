@@ -63,6 +63,7 @@ print("ready", flush=True)
 sys.stdin.read()
 stopping.set()
 thread.join()
+seen.append(store.deployment().generation)
 print(len(seen), seen[-1], flush=True)
 """
 

@@ -246,6 +246,14 @@ class TestFollowing:
         assert followed.ring().authenticate(text) is None
         assert followed.ring().authenticate(text) is not None
 
+    def test_a_key_that_was_just_made_is_known_at_once(self, keys: KeyStore) -> None:
+        followed = Keys(keys, lambda: 0.0)  # no time passes, so the next look is never due
+        assert followed.authenticate("nobody's") is None
+        _, text = keys.create("a client", ["read"], None)
+
+        assert followed.ring().authenticate(text) is None
+        assert followed.authenticate(text) is not None
+
     def test_a_file_that_is_gone_takes_all_keys_with_it(self, keys: KeyStore, followed: Keys) -> None:
         _, text = keys.create("a client", ["read"], None)
         assert followed.ring().authenticate(text) is not None

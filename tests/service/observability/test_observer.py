@@ -218,7 +218,7 @@ EARLY: Final = {
 UNPARSED: Final = {
     "400 of a line": b"nonsense\r\n\r\n",
     "400 of a length": request("POST /predict", "Content-Length: many"),
-    "400 of more digits than Python reads": request("POST /predict", "Content-Length: " + "1" * 5_000),
+    "413 of more digits than Python reads": request("POST /predict", "Content-Length: " + "1" * 5_000),
     "414": request("GET /" + "x" * 5_000),
     "431 of a long header": request("GET /health", "X-Long: " + "x" * 10_000),
     "431 of many headers": request("GET /health", *(f"X-{number}: x" for number in range(200))),
