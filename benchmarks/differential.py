@@ -147,7 +147,7 @@ def compare(seconds: float, seed: int) -> tuple[int, int, int, Counter[int], dic
             examples.setdefault(found, data)
         if (line := difference(data, rules, cuts)) is not None:
             differences += 1
-            print(f"{data!r}: {line}")
+            print(f"{data!r:.1000}: {line:.1000}")
     return total, taken, differences, stricter, examples
 
 
@@ -160,7 +160,7 @@ def main() -> None:
     total, taken, differences, stricter, examples = compare(options.seconds, options.seed)
     print(f"{total:,} requests, seed {options.seed}: {taken:,} taken, {differences} differences")
     for status, count in sorted(stricter.items()):
-        print(f"refused with {status} and taken by gunicorn: {count:,}, the first {examples[status]!r}")
+        print(f"refused with {status} and taken by gunicorn: {count:,}, the first {examples[status]!r:.300}")
     sys.exit(differences > 0)
 
 

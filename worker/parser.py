@@ -139,6 +139,9 @@ class RequestParser:
     def _feed_fields(self, head: bytes | bytearray, start: int) -> None:
         """Feed the fields from `start` on to llhttp."""
         fields = bytes(head[start:])
+        limit = self._rules.field_line
+        if len(fields) > limit and max(map(len, fields.split(b"\n"))) + 1 > limit:
+            raise MalformedError(431)
         if fields.startswith((b" ", b"\t")):  # it would continue the line before it
             raise MalformedError
         if b" \r\n" in fields or b"\t\r\n" in fields:
@@ -156,9 +159,6 @@ class RequestParser:
         line = self._match_line(head)
         method, target, minor = line.groups()
         check_target(method, target)
-        rules = self._rules
-        if len(head) > rules.field_line and max(map(len, head[line.end() :].split(b"\n"))) + 1 > rules.field_line:
-            raise MalformedError(431)
         if not self._fed:
             self._feed(ANY_LINE)
         self._feed_fields(head, self._fed or line.end())
