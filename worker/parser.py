@@ -44,31 +44,32 @@ END: Final = b"\r\n\r\n"
 class RequestParser:
     """Parses one request; a connection makes one for each."""
 
+    environ: WSGIEnvironment | None = None
+    """Once the header is whole."""
+    target = ""
+    length = 0
+    """Bytes of the body, as the header states it."""
+    is_chunked = False
+    is_kept_alive = False
+    is_complete = False
+    rest = b""
+    """Bytes from behind the request, once it is complete."""
+
+    _head: bytearray | None = None  # of a header that has come in part
+    _has_begun = False  # whether an empty line may no longer be skipped
+    _is_head_complete = False
+    _field_count = 0  # without trailers
+    _line = b""  # of a chunk's size, or of a trailer
+    _chunk_left = 0  # bytes, with the CRLF behind it
+    _is_in_trailers = False
+
     def __init__(self, rules: Rules, shared: WSGIEnvironment) -> None:
         """`shared` is the part of the environ that all requests of a connection have."""
         self._rules = rules
         self._shared = shared
         self._llhttp: HttpRequestParser | None = HttpRequestParser(self)
-        self._head = bytearray()  # of a header that has come in part
-        self._fed = 0  # bytes of it that llhttp has
-        self._has_skipped_line = False
         self._fields: list[tuple[bytes, bytes]] = []
-        self._is_head_complete = False
-        self._line = b""  # of a chunk's size, or of a trailer
-        self._chunk_left = 0  # bytes, with the CRLF behind it
-        self._is_in_trailers = False
-        self._field_count = 0
-        self.environ: WSGIEnvironment | None = None
-        """Once the header is whole."""
-        self.target = ""
-        self.length = 0
-        """Bytes of the body, as the header states it."""
-        self.is_chunked = False
-        self.is_kept_alive = False
         self.body = bytearray()
-        self.is_complete = False
-        self.rest = b""
-        """Bytes from behind the request, once it is complete."""
 
     @property
     def headers(self) -> list[tuple[str, str]]:
@@ -78,54 +79,58 @@ class RequestParser:
     @property
     def head_size(self) -> int:
         """Bytes that wait for the rest of the header."""
-        return len(self._head)
+        return len(self._head or b"")
 
     def feed_head(self, data: bytes) -> bytes:
         """Take bytes of the header; return those from behind it. Raises MalformedError."""
-        if not self._head:
-            data = self._without_empty_line(data)
+        if self._head is None:
+            data = data if self._has_begun else self._without_empty_line(data)
             end = data.find(END)
             if end >= 0:
                 self._read_head(data[: end + 4])
                 return data[end + 4 :]
-        head = self._head
-        seen = max(len(head) - 3, 0)
-        head += data
-        if not self._has_skipped_line and len(head) > 1:
-            head[:] = self._without_empty_line(bytes(head))
-        end = head.find(END, seen)
-        if end >= 0:
-            whole, rest = bytes(head[: end + 4]), bytes(head[end + 4 :])
-            head.clear()
-            self._read_head(whole)
-            return rest
-        self._check_part(head)
-        return b""
+            self._head = bytearray()
+        return self._feed_part(self._head, data)
 
     def _without_empty_line(self, data: bytes) -> bytes:
         """RFC 9112, section 2.2: one empty line before the request is skipped."""
-        if self._has_skipped_line or data == b"\r":
+        if data == b"\r":
             return data
-        self._has_skipped_line = True
+        self._has_begun = True
         return data[2:] if data.startswith(b"\r\n") else data
 
-    def _check_part(self, head: bytearray) -> None:
-        """Raise MalformedError as soon as the header cannot become a valid one."""
+    def _feed_part(self, head: bytearray, data: bytes) -> bytes:
+        seen = max(len(head) - 3, 0)
+        head += data
+        if not self._has_begun:
+            head[:] = self._without_empty_line(bytes(head))
+        end = head.find(END, seen)
+        if end < 0:
+            self._check_part(head, seen)
+            return b""
+        whole, rest = bytes(head[: end + 4]), bytes(head[end + 4 :])
+        head.clear()
+        self._read_head(whole)
+        return rest
+
+    def _check_part(self, head: bytearray, seen: int) -> None:
+        """Raise MalformedError for lines that are too long or end otherwise, and for a request line that is not valid.
+
+        The rest is read with the end of the header.
+        """
         rules = self._rules
-        begin = head.rfind(b"\n") + 1
-        if not begin:
-            if not METHOD.fullmatch(head) and head != b"\r":
-                raise MalformedError
-            if len(head) > rules.line + 1:
-                raise MalformedError(414)
-            return
-        if len(head) - begin > rules.field_line + 1 or len(head) > rules.max_head:
-            raise MalformedError(431)
-        if not self._fed:
-            self._fed = self._match_line(head).end()
-            self._feed(ANY_LINE)
-        fed, self._fed = self._fed, begin  # llhttp gets whole lines
-        self._feed_fields(head[:begin], fed)
+        has_line = b"\n" in head
+        if head.count(b"\n", seen + 1) != head.count(b"\r\n", seen):
+            raise MalformedError
+        if has_line:
+            start = max(head.rfind(b"\n", 0, seen + 1) + 1, self._match_line(head).end())
+            self._check_lines(bytes(head[start:]))
+            if len(head) > rules.max_head:
+                raise MalformedError(431)
+        elif len(head) > rules.line + 1:
+            raise MalformedError(414)
+        elif not METHOD.fullmatch(head) and head != b"\r":
+            raise MalformedError
 
     def _match_line(self, head: bytes | bytearray) -> re.Match[bytes]:
         line = self._rules.request_line.match(head)
@@ -136,20 +141,22 @@ class RequestParser:
             raise MalformedError
         return line
 
-    def _feed_fields(self, head: bytes | bytearray, start: int) -> None:
-        """Feed the fields from `start` on to llhttp."""
-        fields = bytes(head[start:])
+    def _check_lines(self, fields: bytes) -> None:
         limit = self._rules.field_line
         if len(fields) > limit and max(map(len, fields.split(b"\n"))) + 1 > limit:
             raise MalformedError(431)
+
+    def _feed_fields(self, fields: bytes) -> None:
+        """Feed the fields with the empty line behind them to llhttp."""
+        self._check_lines(fields)
         if fields.startswith((b" ", b"\t")):  # it would continue the line before it
             raise MalformedError
         if b" \r\n" in fields or b"\t\r\n" in fields:
             fields = TRAILING_SPACE.sub(b"\r\n", fields)  # optional, and llhttp does not strip it
         try:
-            self._feed(fields)
+            self._feed(ANY_LINE + fields)
         except MalformedError as error:
-            codings = [found.decode("latin-1") for found in CODING_LINE.findall(head)]
+            codings = [found.decode("latin-1") for found in CODING_LINE.findall(b"\n" + fields)]
             is_unknown = bool(codings) and not CODINGS.issuperset(codings_of(",".join(codings)))
             raise MalformedError(501 if is_unknown else error.status) from None
         if len(self._fields) > self._rules.fields:
@@ -159,9 +166,7 @@ class RequestParser:
         line = self._match_line(head)
         method, target, minor = line.groups()
         check_target(method, target)
-        if not self._fed:
-            self._feed(ANY_LINE)
-        self._feed_fields(head, self._fed or line.end())
+        self._feed_fields(head[line.end() :])
         if not self._is_head_complete:
             raise MalformedError
         environ = self._shared.copy()
