@@ -45,7 +45,7 @@ def main() -> None:
         for _ in range(ROUNDS):
             begun = time.perf_counter()
             for _ in range(REQUESTS):
-                parser = RequestParser(rules, shared)
+                parser = RequestParser(rules, shared, {})
                 for piece in pieces:
                     rest = piece if parser.environ else parser.feed_head(piece)
                     if parser.environ:

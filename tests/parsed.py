@@ -12,7 +12,7 @@ from gunicorn.config import Config
 from gunicorn.util import split_request_uri
 
 from worker.http_rules import FREE_LINE, Rules
-from worker.parser import RequestParser
+from worker.parser import KnownHead, RequestParser
 from worker.wsgi import shared_by
 
 if TYPE_CHECKING:
@@ -40,8 +40,19 @@ def pieces(data: bytes, *cuts: int) -> Iterator[bytes]:
 
 
 def ours(data: bytes, *cuts: int, rules: Rules = RULES, shared: "WSGIEnvironment" = SHARED) -> Parsed | None:
-    """A request as our parser reads it; None for a part of one. Raises MalformedError."""
-    parser, rest = RequestParser(rules, shared), b""
+    """A request as our parser reads it, the first time and once its header is known; None for a part of one.
+
+    Raises MalformedError.
+    """
+    known: dict[bytes, KnownHead] = {}
+    found, again = (parsed(RequestParser(rules, shared, known), data, *cuts) for _ in range(2))
+    assert again == found
+    return found
+
+
+def parsed(parser: RequestParser, data: bytes, *cuts: int) -> Parsed | None:
+    """A request as this parser reads it; None for a part of one. Raises MalformedError."""
+    rest = b""
     for piece in pieces(data, *cuts):
         left = piece
         if parser.is_complete:
@@ -49,6 +60,8 @@ def ours(data: bytes, *cuts: int, rules: Rules = RULES, shared: "WSGIEnvironment
             continue
         if parser.environ is None:
             left = parser.feed_head(left)
+            if parser.environ is not None and not parser.is_known:
+                parser.remember()
         if parser.environ is not None:
             parser.feed_body(left)
             rest = parser.rest

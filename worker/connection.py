@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
     from worker.http_rules import Rules
     from worker.limits import Limits
+    from worker.parser import KnownHead
     from worker.turns import Turns
     from worker.wsgi import Address, Answer, Headers, WsgiAdapter
 
@@ -71,14 +72,16 @@ class Owner(Protocol):
     log: Any
     loop: asyncio.AbstractEventLoop
     cfg: Any
+    is_logging: bool
+    keepalive: float
     pre_request: Callable[[Any, Any], object] | None
     post_request: Callable[[Any, Any, Any, Any], object] | None
     stop_by: float
     turns: Turns
     unparsed: Callable[[int], Headers]
 
-    def rules_for(self, peer: object) -> Rules:
-        """The rules for the requests of a peer."""
+    def rules_for(self, peer: object) -> tuple[Rules, dict[bytes, KnownHead]]:
+        """The rules for the requests of a peer, and the headers that are known by them."""
 
     def connected(self, connection: Connection) -> None:
         """Remember it."""
@@ -122,6 +125,7 @@ class Connection(asyncio.Protocol):
 
     transport: asyncio.Transport
     _rules: Rules
+    _known: dict[bytes, KnownHead]
     _shared: WSGIEnvironment
     _parser: RequestParser
 
@@ -134,7 +138,6 @@ class Connection(asyncio.Protocol):
         self._is_reading_paused = False
         self._is_writing_paused = False
         self._discarded = 0  # bytes
-        self._max_body = 0  # bytes, of the request that is read
         self._preamble: Preamble | None = None
         self._steps: _Steps | None = None  # of an answer that is not finished
         self.deadline = math.inf  # in the loop's time
@@ -159,7 +162,7 @@ class Connection(asyncio.Protocol):
         # An answer is over when the kernel has all of it: then closing never waits, and one deadline covers it.
         self.transport.set_write_buffer_limits(high=0)
         peer = transport.get_extra_info("peername")
-        self._rules = self.worker.rules_for(peer)
+        self._rules, self._known = self.worker.rules_for(peer)
         self._preamble = Preamble.of(self.worker.cfg, peer)
         self._meet(peer)
         self._enter(Phase.AWAITING_REQUEST, self._limits.header_seconds)
@@ -169,7 +172,7 @@ class Connection(asyncio.Protocol):
         """Begin with requests of this address."""
         server = self.transport.get_extra_info("sockname")
         self._shared = shared_by(self.worker.base, _address(server), _address(peer), self.worker.cfg.root_path)
-        self._parser = RequestParser(self._rules, self._shared)
+        self._parser = RequestParser(self._rules, self._shared, self._known)
 
     def connection_lost(self, _exc: Exception | None) -> None:
         """Make room for another."""
@@ -212,8 +215,10 @@ class Connection(asyncio.Protocol):
             if environ is None:
                 self._wait_for_header()
                 return
-            if self._is_refused(environ):
-                return
+            if not parser.is_known:
+                if self._is_refused(environ):
+                    return
+                parser.remember()
         parser.feed_body(data)
         if parser.is_complete:
             self._answer_parsed(self.worker.adapter.application)
@@ -231,13 +236,22 @@ class Connection(asyncio.Protocol):
 
     def _is_refused(self, environ: WSGIEnvironment) -> bool:
         """Refuse what is wrong with a header that can be read; returns whether anything is."""
-        self._max_body = self._limits.body_bytes(environ["PATH_INFO"])
         refusal = refusal_of(environ)
         if refusal is not None:
             self._refuse(*refusal)
-        elif self._parser.length > self._max_body:
+        elif self._is_too_large(self._parser.length):
             self._refuse_size()
         return self._phase is Phase.DRAINING
+
+    def _is_too_large(self, size: int) -> bool:
+        limits = self._limits
+        return size > limits.max_body_bytes and size > self._max_body
+
+    @property
+    def _max_body(self) -> int:
+        """Bytes, of the request that is read."""
+        environ = self._parser.environ
+        return self._limits.body_bytes("" if environ is None else environ["PATH_INFO"])
 
     def _wait_for_body(self, environ: WSGIEnvironment) -> None:
         """Keep a part of a body, if there is room for it.
@@ -251,7 +265,7 @@ class Connection(asyncio.Protocol):
             is_expecting = environ.get("HTTP_EXPECT", "").lower() == "100-continue"
         else:
             is_expecting = False
-        if len(self._parser.body) > self._max_body:
+        if self._is_too_large(len(self._parser.body)):
             self._refuse_size()
         elif not self._reserve_buffer():
             self._refuse(503, "Too many requests are in hand; try again in a second.", (("Retry-After", "1"),))
@@ -272,14 +286,17 @@ class Connection(asyncio.Protocol):
         """Answer the request that the parser has read."""
         parser = self._parser
         if self._phase is not Phase.DRAINING:
-            if len(parser.body) > self._max_body:  # of chunks that have come at once
+            if parser.is_chunked and self._is_too_large(len(parser.body)):  # and has come at once
                 self._refuse_size()
                 return
             self._phase = Phase.WRITING
-        begun = time.monotonic()
+        worker = self.worker
+        begun = time.monotonic() if worker.is_logging else 0.0
         environ = parser.request()
         is_last = self._phase is Phase.DRAINING or not parser.is_kept_alive
-        answer = self.worker.adapter.begin(self._hooked(application), environ)
+        if worker.pre_request is not None:
+            application = self._hooked(worker.pre_request, application)
+        answer = worker.adapter.begin(application, environ)
         if not isinstance(answer, Unfinished):
             self._send(answer, environ, begun, is_last=is_last)
             return
@@ -305,14 +322,15 @@ class Connection(asyncio.Protocol):
     def _send(self, answer: Answer, environ: WSGIEnvironment, begun: float, *, is_last: bool) -> None:
         worker = self.worker
         worker.answered()
-        self._is_last = is_last or not (worker.alive and worker.cfg.keepalive)
+        self._is_last = is_last or not (worker.alive and worker.keepalive)
         head = self._head(environ["SERVER_PROTOCOL"], answer)
         if len(answer.body) < LARGE:
             self.transport.write(head + answer.body)
         else:
             self.transport.write(head)
             self.transport.write(answer.body)
-        self._log(answer, environ, begun)
+        if worker.is_logging:
+            self._log(answer, environ, begun)
         if not self._is_writing_paused:
             self._finish()
         elif self._phase is Phase.WRITING:
@@ -354,8 +372,8 @@ class Connection(asyncio.Protocol):
         if self._is_closing:
             return
         rest = self._parser.rest
-        self._parser = RequestParser(self._rules, self._shared)
-        self._enter(Phase.IDLE, self.worker.cfg.keepalive)
+        self._parser.reset()
+        self._enter(Phase.IDLE, self.worker.keepalive)
         if rest:
             self.data_received(rest)
         if self._phase is not Phase.WRITING:  # nothing that is whole is left
@@ -374,16 +392,13 @@ class Connection(asyncio.Protocol):
     # --- gunicorn's hooks and its access log
 
     def _logged(self, environ: WSGIEnvironment) -> LoggedRequest:
-        target = self._parser.target
+        target = self._parser.target.decode("ascii")
         return LoggedRequest(
             environ["REQUEST_METHOD"], target, environ["PATH_INFO"], environ["QUERY_STRING"], self._parser.headers
         )
 
-    def _hooked(self, application: WSGIApplication) -> WSGIApplication:
-        """The application behind gunicorn's `pre_request`, where one is configured; it may fail as that may."""
-        before = self.worker.pre_request
-        if before is None:
-            return application
+    def _hooked(self, before: Callable[[Any, Any], object], application: WSGIApplication) -> WSGIApplication:
+        """The application behind gunicorn's `pre_request`; it may fail as that may."""
 
         def hooked(environ: WSGIEnvironment, start_response: Any) -> Any:  # noqa: ANN401 -- PEP 3333
             before(self.worker, self._logged(environ))
@@ -394,8 +409,6 @@ class Connection(asyncio.Protocol):
     def _log(self, answer: Answer, environ: WSGIEnvironment, begun: float) -> None:
         """Write gunicorn's access log and call its `post_request`, where they are configured."""
         after, log = self.worker.post_request, self.worker.log
-        if after is None and not log.access_log_enabled:
-            return
         request = self._logged(environ)
         response = LoggedResponse(answer.status, answer.headers, len(answer.body))
         environ = environ | {"RAW_URI": request.uri}
@@ -415,7 +428,7 @@ class Connection(asyncio.Protocol):
     def _refuse(self, status: int, detail: str, headers: Headers = ()) -> None:
         """Answer in the application's place, as it would be answered (access log, hooks, HEAD), and then close."""
         self._enter(Phase.DRAINING, self._limits.drain_seconds)
-        self._parser.body = bytearray()
+        self._parser.body = b""
         self._answer_parsed(self.worker.adapter.refusing(status, detail, headers))
 
     def _refuse_malformed(self, status: int) -> None:

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from worker.limits import Limits
+    from worker.parser import KnownHead
     from worker.wsgi import Headers
 
 # What an idle connection gets while another waits for its place: enough for a client that asks again at once.
@@ -56,6 +57,8 @@ class AppraiserWorker(Worker):  # type: ignore[misc]  # gunicorn carries no type
     adapter: WsgiAdapter
     base: Mapping[str, object]
     """What is the same in the environ of all requests."""
+    _rules: tuple[tuple[Rules, dict[bytes, KnownHead]], ...]
+    """For peers that are not trusted to speak for their clients, and for those that are."""
     unparsed: Callable[[int], Headers]
     """Informs the application of an answer to what was no HTTP; returns the headers that it shall have."""
 
@@ -69,8 +72,11 @@ class AppraiserWorker(Worker):  # type: ignore[misc]  # gunicorn carries no type
         # 0 stands for a limit of gunicorn's own.
         if not self.cfg.limit_request_field_size:
             self.cfg.set("limit_request_field_size", MAX_FIELD_LINE)
+        # Looked up once: each look into gunicorn's configuration takes microseconds.
+        self.keepalive: float = self.cfg.keepalive
         self.pre_request = _hook(self.cfg, "pre_request")
         self.post_request = _hook(self.cfg, "post_request")
+        self.is_logging: bool = self.log.access_log_enabled or self.post_request is not None
         self._place = self.census.reserve()
 
     @classmethod
@@ -99,11 +105,16 @@ class AppraiserWorker(Worker):  # type: ignore[misc]  # gunicorn carries no type
         around = getattr(self.wsgi, "around", observer.around if observer else lambda application: application)
         self.unparsed = observer.unparsed if observer else lambda _status: ()
         self.adapter = WsgiAdapter(self.wsgi, self.log.error_log, around)
+        self._rules = tuple((Rules.of(self.cfg, is_trusted=is_trusted), {}) for is_trusted in (False, True))
         self.base = base_environ(self.cfg) | {TAKES_STEPS: True}
 
-    def rules_for(self, peer: object) -> Rules:
-        """The rules for the requests of a peer: gunicorn's settings name those that may speak for their clients."""
-        return Rules.of(self.cfg, peer)
+    def rules_for(self, peer: object) -> tuple[Rules, dict[bytes, KnownHead]]:
+        """The rules for the requests of a peer, and the headers that are known by them.
+
+        gunicorn's settings name the peers that may speak for their clients.
+        """
+        is_trusted = Rules.trusts(self.cfg, peer)
+        return self._rules[is_trusted]
 
     def connected(self, connection: Connection) -> None:
         """Remember it."""
@@ -192,7 +203,7 @@ class AppraiserWorker(Worker):  # type: ignore[misc]  # gunicorn carries no type
         now = self.loop.time()
         # When all places are taken, a connection that idles makes room sooner.
         is_full = self.alive and not self.acceptor.is_open
-        cut = max(0.0, self.cfg.keepalive - CROWDED_IDLE_SECONDS) if is_full else 0.0
+        cut = max(0.0, self.keepalive - CROWDED_IDLE_SECONDS) if is_full else 0.0
         for connection in tuple(self.connections):
             if connection.deadline - (cut if connection.is_idle else 0.0) <= now:
                 connection.expire()

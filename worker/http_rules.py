@@ -90,9 +90,8 @@ class Rules:
         return self.line + 2 + self.fields * self.field_line + 2
 
     @classmethod
-    def of(cls, cfg: Any, peer: object) -> Rules:  # noqa: ANN401 -- gunicorn carries no types
-        """The rules of gunicorn's configuration, where 0 stands for no limit, for a peer: an address, or a path."""
-        trusted = is_trusted(peer, cfg.forwarded_allow_ips, cfg.forwarded_allow_networks())
+    def of(cls, cfg: Any, *, is_trusted: bool) -> Rules:  # noqa: ANN401 -- gunicorn carries no types
+        """The rules of gunicorn's configuration, where 0 stands for no limit, for a peer that is trusted or not."""
         return cls(
             line=cfg.limit_request_line or MAX_LINE,
             fields=cfg.limit_request_fields or MAX_FIELDS,
@@ -100,10 +99,15 @@ class Rules:
             header_map=cfg.header_map,
             request_line=FREE_LINE if cfg.permit_unconventional_http_method else REQUEST_LINE,
             secure={environ_key(name.encode()): word for name, word in cfg.secure_scheme_headers.items()}
-            if trusted
+            if is_trusted
             else {},
-            forwarders=frozenset(cfg.forwarder_headers) if trusted else (),
+            forwarders=frozenset(cfg.forwarder_headers) if is_trusted else (),
         )
+
+    @staticmethod
+    def trusts(cfg: Any, peer: object) -> bool:  # noqa: ANN401 -- the same
+        """Whether a peer, an address or a path, may speak for its clients."""
+        return is_trusted(peer, cfg.forwarded_allow_ips, cfg.forwarded_allow_networks())
 
     def keeps(self, name: bytes) -> bool:
         """Whether a field with `_` in its name is kept. Raises MalformedError if it is refused."""

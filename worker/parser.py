@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import io
 import re
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser
 
@@ -36,40 +36,61 @@ if TYPE_CHECKING:
 ANY_LINE: Final = b"POST / HTTP/1.1\r\n"
 METHOD: Final = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]{0,64}(?: .*)?", re.DOTALL)
 CODING_LINE: Final = re.compile(rb"(?i)\ntransfer-encoding:([\t -~\x80-\xff]*)(?=\r\n(?![ \t]))")
+BLANK: Final = (b" ", b"\t")
+CONNECTION: Final = frozenset({"HTTP_CONNECTION", "HTTP_TRANSFER_ENCODING", "HTTP_EXPECT", "HTTP_UPGRADE"})
 TRAILING_SPACE: Final = re.compile(rb"(?<![\n \t])[ \t]+\r\n")  # not a line of its own, which would be a fold
 OVERFLOWS: Final = frozenset({"Content-Length overflow", "Chunk size overflow"})
 END: Final = b"\r\n\r\n"
+MAX_KNOWN_BYTES: Final = 2_048
+MAX_KNOWN_HEADS: Final = 256
+
+
+class KnownHead(NamedTuple):
+    """What a header stands for, of a request that is framed by its length and leaves the connection open."""
+
+    environ: WSGIEnvironment
+    """Without what all requests of a connection share."""
+    length: int
+    target: bytes
+    fields: list[tuple[bytes, bytes]]
 
 
 class RequestParser:
-    """Parses one request; a connection makes one for each."""
+    """Parses the requests of a connection, one after the other; `reset` begins the next one.
 
-    environ: WSGIEnvironment | None = None
-    """Once the header is whole."""
-    target = ""
+    Clients repeat their headers, byte for byte but for the length of a body. So a header that is known is not parsed
+    again: what it stands for depends on its bytes and on the rules alone.
+    """
+
+    target = b""
     length = 0
     """Bytes of the body, as the header states it."""
-    is_chunked = False
-    is_kept_alive = False
-    is_complete = False
-    rest = b""
-    """Bytes from behind the request, once it is complete."""
-
-    _head: bytearray | None = None  # of a header that has come in part
-    _has_begun = False  # whether an empty line may no longer be skipped
-    _is_head_complete = False
     _field_count = 0  # without trailers
-    _line = b""  # of a chunk's size, or of a trailer
-    _chunk_left = 0  # bytes, with the CRLF behind it
-    _is_in_trailers = False
 
-    def __init__(self, rules: Rules, shared: WSGIEnvironment) -> None:
-        """`shared` is the part of the environ that all requests of a connection have."""
+    def __init__(self, rules: Rules, shared: WSGIEnvironment, known: dict[bytes, KnownHead]) -> None:
+        """`shared` is the part of the environ that all requests of a connection have; `known`, headers by its rules."""
         self._rules = rules
         self._shared = shared
-        self._llhttp: HttpRequestParser | None = HttpRequestParser(self)
+        self._llhttp: HttpRequestParser | None = None
         self._fields: list[tuple[bytes, bytes]] = []
-        self.body = bytearray()
+        self._known = known
+        self._whole_head = b""
+        self.reset()
+
+    def reset(self) -> None:
+        """Begin the next request."""
+        self.environ: WSGIEnvironment | None = None
+        """Once the header is whole."""
+        self.body: bytes | bytearray = b""
+        self.rest = b""
+        """Bytes from behind the request, once it is complete."""
+        self.is_complete = self.is_known = self.is_chunked = False
+        self.is_kept_alive = True
+        self._head: bytearray | None = None  # of a header that has come in part
+        self._has_begun = False  # whether an empty line may no longer be skipped
+        self._line = b""  # of a chunk's size, or of a trailer
+        self._chunk_left = 0  # bytes, with the CRLF behind it
+        self._is_in_trailers = False
 
     @property
     def headers(self) -> list[tuple[str, str]]:
@@ -87,7 +108,13 @@ class RequestParser:
             data = data if self._has_begun else self._without_empty_line(data)
             end = data.find(END)
             if end >= 0:
-                self._read_head(data[: end + 4])
+                head = data[: end + 4]
+                known = self._known.get(head)
+                if known is None:
+                    self._read_head(head)
+                else:
+                    environ, self.length, self.target, self._fields = known
+                    self.environ, self.is_known = self._shared | environ, True
                 return data[end + 4 :]
             self._head = bytearray()
         return self._feed_part(self._head, data)
@@ -148,61 +175,83 @@ class RequestParser:
 
     def _feed_fields(self, fields: bytes) -> None:
         """Feed the fields with the empty line behind them to llhttp."""
-        self._check_lines(fields)
-        if fields.startswith((b" ", b"\t")):  # it would continue the line before it
+        if len(fields) > self._rules.field_line:
+            self._check_lines(fields)
+        if fields[:1] in BLANK:  # it would continue the line before it
             raise MalformedError
         if b" \r\n" in fields or b"\t\r\n" in fields:
             fields = TRAILING_SPACE.sub(b"\r\n", fields)  # optional, and llhttp does not strip it
+        self._llhttp = HttpRequestParser(self)
         try:
-            self._feed(ANY_LINE + fields)
-        except MalformedError as error:
-            codings = [found.decode("latin-1") for found in CODING_LINE.findall(b"\n" + fields)]
-            is_unknown = bool(codings) and not CODINGS.issuperset(codings_of(",".join(codings)))
-            raise MalformedError(501 if is_unknown else error.status) from None
+            self._llhttp.feed_data(ANY_LINE + fields)
+        except HttpParserUpgrade:  # the request is whole, and nothing is upgraded here
+            pass
+        except HttpParserError as error:
+            raise _malformed(error, fields) from None
         if len(self._fields) > self._rules.fields:
             raise MalformedError(431)
 
     def _read_head(self, head: bytes) -> None:
+        self._fields = []
         line = self._match_line(head)
         method, target, minor = line.groups()
-        check_target(method, target)
         self._feed_fields(head[line.end() :])
-        if not self._is_head_complete:
-            raise MalformedError
         environ = self._shared.copy()
         path, _, query = target.partition(b"?")
-        environ["SCRIPT_NAME"], environ["PATH_INFO"] = path_of(path, environ["SCRIPT_NAME"])
+        if path[:1] != b"/" or b"%" in path or environ["SCRIPT_NAME"]:
+            check_target(method, target)
+            environ["SCRIPT_NAME"], environ["PATH_INFO"] = path_of(path, environ["SCRIPT_NAME"])
+        else:
+            environ["PATH_INFO"] = path.decode("ascii")
         environ["REQUEST_METHOD"] = method.decode("ascii")
         environ["QUERY_STRING"] = query.decode("ascii")
-        self.target = target.decode("ascii")
         environ["SERVER_PROTOCOL"] = "HTTP/1.1" if minor == b"1" else "HTTP/1.0"
-        environ["wsgi.url_scheme"] = self._add_fields(environ)
-        check_framing(environ)
-        self.is_kept_alive = is_kept_alive(environ, self._fields)
-        self.is_chunked = "HTTP_TRANSFER_ENCODING" in environ
+        environ["wsgi.url_scheme"] = "http"
+        self.target = target
+        is_plain = self._add_fields(environ) and minor == b"1" and method != b"CONNECT"
+        if not is_plain:
+            check_framing(environ)
+            self.is_kept_alive = is_kept_alive(environ, self._fields)
+            self.is_chunked = "HTTP_TRANSFER_ENCODING" in environ
         self.length = int(environ.get("CONTENT_LENGTH", 0))
-        self._field_count = len(self._fields)
         self.environ = environ
-        if not self.is_chunked:
-            self.close()
+        if self.is_chunked:
+            self._field_count = len(self._fields)
+            return
+        self.close()
+        self._whole_head = head
 
-    def _add_fields(self, environ: WSGIEnvironment) -> str:
-        """Returns the scheme, which only a trusted peer states."""
-        secure, declared = self._rules.secure, set[bool]()
+    def remember(self) -> None:
+        """Let the header be known from now on; not for one that is refused, which would then be taken."""
+        head, environ, shared = self._whole_head, self.environ, self._shared
+        if environ is None or self.is_chunked or not self.is_kept_alive or len(head) > MAX_KNOWN_BYTES:
+            return
+        if len(self._known) >= MAX_KNOWN_HEADS:
+            self._known.clear()
+        own = {key: value for key, value in environ.items() if shared.get(key) is not value}
+        self._known[head] = KnownHead(own, self.length, self.target, self._fields)
+
+    def _add_fields(self, environ: WSGIEnvironment) -> bool:
+        """Returns whether no field concerns the connection, the framing or the scheme."""
+        secure, declared, is_plain = self._rules.secure, [], True
         for name, value in self._fields:
-            key, text = environ_key(name), value.decode("latin-1").rstrip(" \t")
+            key, text = environ_key(name), value.decode("latin-1")
             if b"_" in name and (not self._rules.keeps(name) or key in FRAMING):
                 continue
             if key in secure:
-                declared.add(text == secure[key])
+                declared.append(text == secure[key])
+            elif key in CONNECTION:
+                is_plain = False
             if key in environ:
                 if key in SINGLE:
                     raise MalformedError
                 text = environ[key] + ("; " if key == "HTTP_COOKIE" else ", ") + text
             environ[key] = text
-        if len(declared) > 1:
-            raise MalformedError
-        return "https" if True in declared else "http"
+        if declared:
+            if len(set(declared)) > 1:
+                raise MalformedError
+            environ["wsgi.url_scheme"] = "https" if declared[0] else "http"
+        return is_plain
 
     def feed_body(self, data: bytes) -> None:
         """Take bytes from behind the header. Raises MalformedError."""
@@ -210,9 +259,14 @@ class RequestParser:
             self._feed_chunks(data)
             return
         left = self.length - len(self.body)
-        self.body += data[:left]
-        if len(data) >= left:
-            self.is_complete, self.rest = True, data[left:]
+        is_complete = self.is_complete = len(data) >= left
+        if is_complete and not self.body:
+            self.body = data[:left]
+        else:
+            self.body = bytearray(self.body) if isinstance(self.body, bytes) else self.body
+            self.body += data[:left]
+        if is_complete:
+            self.rest = data[left:]
 
     def _feed_chunks(self, data: bytes) -> None:
         start = 0
@@ -235,7 +289,8 @@ class RequestParser:
         if environ is None:
             raise MalformedError
         environ["wsgi.input"] = io.BytesIO(self.body)
-        environ.pop("HTTP_UPGRADE", None)  # nothing is upgraded here; Flask would refuse the request for it
+        if "HTTP_UPGRADE" in environ:  # nothing is upgraded here; Flask would refuse the request for it
+            del environ["HTTP_UPGRADE"]
         if self.is_chunked:
             del environ["HTTP_TRANSFER_ENCODING"]
             environ["CONTENT_LENGTH"] = str(len(self.body))  # to the application, an ordinary body
@@ -273,13 +328,14 @@ class RequestParser:
             raise MalformedError
 
     def _feed(self, data: bytes) -> None:
+        if self._llhttp is None:
+            return
         try:
-            if self._llhttp is not None:
-                self._llhttp.feed_data(data)
-        except HttpParserUpgrade:  # the request is whole, and nothing is upgraded here
+            self._llhttp.feed_data(data)
+        except HttpParserUpgrade:
             return
         except HttpParserError as error:
-            raise MalformedError(413 if str(error) in OVERFLOWS else 400) from None
+            raise _malformed(error, b"") from None
 
     # --- llhttp calls these
 
@@ -287,14 +343,20 @@ class RequestParser:
         """Take a field, or a trailer."""
         self._fields.append((name, value))
 
-    def on_headers_complete(self) -> None:
-        """Note the end of the header."""
-        self._is_head_complete = True
-
     def on_body(self, part: bytes) -> None:
         """Take a part of a chunk."""
+        if isinstance(self.body, bytes):
+            self.body = bytearray()
         self.body += part
 
     def on_message_complete(self) -> None:
         """Note the end of a chunked request."""
         self.is_complete = self.is_chunked
+
+
+def _malformed(error: HttpParserError, fields: bytes) -> MalformedError:
+    """What llhttp's error stands for, if it has read these fields."""
+    codings = [found.decode("latin-1") for found in CODING_LINE.findall(b"\n" + fields)]
+    if codings and not CODINGS.issuperset(codings_of(",".join(codings))):
+        return MalformedError(501)
+    return MalformedError(413 if str(error) in OVERFLOWS else 400)

@@ -191,13 +191,12 @@ class _Response:
             message = "the application returned without calling start_response"
             raise RuntimeError(message)
         status, headers, body = int(self.status[:3]), self.headers, b"".join(self.chunks)
-        named = {_lower(name): value for name, value in headers}
-        length = named.get("content-length")
+        length, is_dated, lines = _encode(headers, is_length_kept=status != NO_CONTENT)
         if status == NO_CONTENT:
-            headers, body = [header for header in headers if _lower(header[0]) != "content-length"], b""
+            body = b""
         elif body:
             if length is None:
-                headers = [*headers, ("Content-Length", str(len(body)))]
+                lines.append(b"Content-Length: %d\r\n" % len(body))
             elif length != str(len(body)):
                 message = f"expected a Content-Length of {len(body)}, got {length!r}"
                 raise ValueError(message)
@@ -205,8 +204,8 @@ class _Response:
                 body = b""
         # To HEAD and in a 304 the length is that of a body which is not there: only the application can know it.
         elif length is None and method != "HEAD" and status != NOT_MODIFIED:
-            headers = [*headers, ("Content-Length", "0")]
-        return Answer(status, headers, _lines(headers), body, "date" in named)
+            lines.append(b"Content-Length: 0\r\n")
+        return Answer(status, headers, b"".join(lines), body, is_dated)
 
 
 def plain(host: str) -> str:
@@ -214,22 +213,32 @@ def plain(host: str) -> str:
     return host[len(MAPPED) :] if host.startswith(MAPPED) and "." in host else host
 
 
-@lru_cache(maxsize=256)  # an application has a few
-def _lower(name: str) -> str:
-    """The name of a header, as it is compared. Raises ValueError for one that may not be sent."""
+def _encode(headers: list[tuple[str, str]], *, is_length_kept: bool) -> tuple[str | None, bool, list[bytes]]:
+    """The Content-Length, whether there is a Date, and the lines."""
+    length, is_dated, lines = None, False, []
+    for name, value in headers:
+        lower, line = _line(name, value)
+        if lower == "content-length":
+            length = value
+            if not is_length_kept:
+                continue
+        elif lower == "date":
+            is_dated = True
+        lines.append(line)
+    return length, is_dated, lines
+
+
+@lru_cache(maxsize=512)  # most of an application's headers are the same in every answer
+def _line(name: str, value: str) -> tuple[str, bytes]:
+    """A header's name in lower case, and its line. Raises ValueError for one that may not be sent."""
     lower = name.lower()
     if not TOKEN.fullmatch(name) or lower in HOP_BY_HOP:
         message = f"this header is not the application's to send: {name!r}"
         raise ValueError(message)
-    return lower
-
-
-def _lines(headers: list[tuple[str, str]]) -> bytes:
-    for name, value in headers:
-        if not (value.isascii() and value.isprintable()) and not VALUE.fullmatch(value):
-            message = f"the value of the header {name} may not be sent"  # nor be logged: it may be secret
-            raise ValueError(message)
-    return "".join([f"{name}: {value}\r\n" for name, value in headers]).encode("latin-1")
+    if not (value.isascii() and value.isprintable()) and not VALUE.fullmatch(value):
+        message = f"the value of the header {name} may not be sent"  # nor be logged: it may be secret
+        raise ValueError(message)
+    return lower, f"{name}: {value}\r\n".encode("latin-1")
 
 
 def shared_by(

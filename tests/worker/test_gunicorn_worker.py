@@ -344,6 +344,26 @@ def test_a_client_that_pipelines_takes_turns_with_the_others(tmp_path: Path) -> 
         assert int(answer(modest)[1]) < many // 2
 
 
+@pytest.mark.parametrize(
+    ("sent", "status"),
+    [
+        (b"GET / HTTP/1.1\r\n\r\n", 400),
+        (request("/", "Content-Length: 999999", method="POST"), 413),
+        (request("/", "Transfer-Encoding: gzip, chunked", method="POST"), 501),
+    ],
+)
+def test_a_header_that_was_refused_is_refused_again(server: GunicornProcess, sent: bytes, status: int) -> None:
+    assert [ask(server, sent)[0] for _ in range(3)] == [status] * 3
+
+
+def test_a_header_that_is_known_has_the_addresses_of_its_own_connection(server: GunicornProcess) -> None:
+    for _ in range(3):
+        with server.connect() as client:
+            client.sendall(request("/environ"))
+            environ = json.loads(answer(client)[1])
+            assert environ["REMOTE_PORT"] == str(client.getsockname()[1])
+
+
 def test_a_client_that_pipelines_is_read_no_faster_than_it_is_answered(tmp_path: Path) -> None:
     """A worker that read on would have nearly all of it in memory before the first answers are out."""
     sent = (request("/", "Content-Length: 60000", method="POST") + b"x" * 60_000) * 500

@@ -242,7 +242,7 @@ def test_of_gunicorns_corpus_nothing_invalid_is_read_and_what_is_gunicorn_reads_
     for case in (*INVALID, *VALID):
         if ("proxy_protocol", "auto") in case.settings:
             continue
-        rules = Rules.of(config_of(case.settings), PEER)
+        rules = Rules.of(config_of(case.settings), is_trusted=True)
         sent = with_host(case.sent)
         for data in (sent[:end] for end in (*range(min(len(sent), 2_000)), None)):
             taken += assert_is_read_alike(data, rules, len(data) // 2)
