@@ -8,7 +8,6 @@ import onnx
 from onnx import TensorProto, helper
 from skl2onnx import convert_sklearn
 from skl2onnx.common.data_types import FloatTensorType
-from sklearn.ensemble import HistGradientBoostingRegressor
 
 from pricing.house import FEATURES, Column, Matrix
 from pricing.inference.onnx_check import INPUT, OUTPUTS
@@ -75,27 +74,6 @@ def to_onnx(fitted: Fitted) -> bytes:
     onnx.checker.check_model(model, full_check=True)
     data: bytes = model.SerializeToString(deterministic=True)
     return data
-
-
-def round_thresholds(estimator: Estimator) -> None:
-    """Round boosted trees' thresholds down to float32, in place; predictions of float32 rows stay as they were.
-
-    scikit-learn compares in float64, ONNX in float32. For a float32 x, x <= t holds exactly when x <= t rounded down.
-    Forests need nothing: they are converted that way.
-    """
-    if not isinstance(estimator, HistGradientBoostingRegressor):
-        return
-    for (predictor,) in estimator._predictors:  # noqa: SLF001 -- scikit-learn has no public access to these trees
-        nodes = predictor.nodes
-        splits = nodes["is_leaf"] == 0
-        nodes["num_threshold"][splits] = float32_below(nodes["num_threshold"][splits])
-
-
-def float32_below(values: Column) -> Column:
-    """The highest float32 that is not above each value of shape (n,), as float64."""
-    nearest = values.astype(np.float32)
-    below = np.nextafter(nearest, np.float32(-np.inf))
-    return np.where(nearest.astype(np.float64) > values, below, nearest).astype(np.float64)
 
 
 def _nodes(estimator: Estimator, output: str) -> tuple[list[onnx.NodeProto], list[onnx.TensorProto]]:

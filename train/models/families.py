@@ -6,9 +6,9 @@ trees was as narrow as one of 60; a forest reached 21.98 % with at least 5 rows 
 scaler: they do not need one, and float32 trees behind a scaler do not convert faithfully.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from math import ceil
-from typing import Final, TypeAlias
+from typing import Any, Final, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +18,7 @@ from threadpoolctl import threadpool_limits
 
 from pricing.artifacts.store import MAX_BYTES
 from pricing.house import Column, Matrix
+from train.errors import ParityError
 from train.models.family_names import FamilyName
 
 # As converted: 31 with 300 nodes a tree, 32 with 12,000; two forests of 60,000 sales differed by less than 1 %.
@@ -50,26 +51,98 @@ def spread_estimator(seed: int) -> Estimator:
     )
 
 
+class Tree(NamedTuple):
+    """The nodes of one tree, each of shape (nodes,); children are numbers of nodes."""
+
+    feature: NDArray[np.int64]
+    threshold: Column
+    left: NDArray[np.int64]
+    right: NDArray[np.int64]
+    split: NDArray[np.bool_]
+
+
+class Kind(NamedTuple):
+    """All that differs between classes of estimators."""
+
+    fit: Callable[[Any, Matrix, Column, float], Estimator]
+    trees: Callable[[Any], Iterator[Tree]]
+    """Where a fitted estimator keeps its thresholds."""
+    round_thresholds: Callable[[Any], None]
+    """Rounds them down to float32, in place, where the conversion does not."""
+
+
+def _fit_boosting(
+    estimator: HistGradientBoostingRegressor, houses: Matrix, target: Column, _most_bytes: float
+) -> Estimator:
+    return estimator.fit(houses, target)
+
+
+def _boosted_trees(estimator: HistGradientBoostingRegressor) -> Iterator[Tree]:
+    for (predictor,) in estimator._predictors:  # noqa: SLF001 -- scikit-learn has no public access to these trees
+        n = predictor.nodes
+        yield Tree(n["feature_idx"], n["num_threshold"], n["left"], n["right"], n["is_leaf"] == 0)
+
+
+def _round_boosted_trees(estimator: HistGradientBoostingRegressor) -> None:
+    for tree in _boosted_trees(estimator):  # views of the estimator's own memory
+        tree.threshold[tree.split] = float32_below(tree.threshold[tree.split])
+
+
+def _fit_forest(forest: RandomForestRegressor, houses: Matrix, target: Column, most_bytes: float) -> Estimator:
+    """Its trees are independent and may use all cores; its predictions may not."""
+    leaf = leaf_that_fits(forest, houses, target, most_bytes)
+    return forest.set_params(min_samples_leaf=leaf, n_jobs=-1).fit(houses, target).set_params(n_jobs=1)
+
+
+def _forest_trees(forest: RandomForestRegressor) -> Iterator[Tree]:
+    for member in forest.estimators_:
+        t = member.tree_
+        yield Tree(t.feature, t.threshold, t.children_left, t.children_right, t.children_left >= 0)
+
+
 FAMILIES: Final[dict[FamilyName, Callable[[int], Estimator]]] = {
     "gradient-boosting": _gradient_boosting,
     "random-forest": _random_forest,
 }
+KINDS: Final[dict[type[Estimator], Kind]] = {
+    HistGradientBoostingRegressor: Kind(_fit_boosting, _boosted_trees, _round_boosted_trees),
+    RandomForestRegressor: Kind(_fit_forest, _forest_trees, lambda _: None),
+}
+
+
+def kind_of(estimator: Estimator) -> Kind:
+    """The kind of an estimator. Raises ParityError for a class that KINDS does not list."""
+    kind = KINDS.get(type(estimator))
+    if kind is None:
+        msg = f"parity is not certified: KINDS does not state where a {type(estimator).__name__} keeps its thresholds"
+        raise ParityError(msg)
+    return kind
+
+
+def round_thresholds(estimator: Estimator) -> None:
+    """Round the trees' thresholds down to float32, in place; predictions of float32 rows stay as they were.
+
+    scikit-learn compares in float64, ONNX in float32. For a float32 x, x <= t holds exactly when x <= t rounded down.
+    """
+    kind_of(estimator).round_thresholds(estimator)
+
+
+def float32_below(values: Column) -> Column:
+    """The highest float32 that is not above each value of shape (n,), as float64."""
+    nearest = values.astype(np.float32)
+    below = np.nextafter(nearest, np.float32(-np.inf))
+    return np.where(nearest.astype(np.float64) > values, below, nearest).astype(np.float64)
 
 
 def fit(estimator: Estimator, houses: Matrix, target: Column, most_bytes: float = MAX_FOREST_BYTES) -> Estimator:
     """Fit float32 of shape (n, 5) to float64 of shape (n,), the same to the last bit on every machine.
 
     One thread: boosting sums the gradients of all rows in parallel, so the last bit of such a sum may depend on the
-    number of cores. (No graph was seen to differ for it, but nothing promises that.) A forest's trees are independent
-    and may use all cores; its predictions may not. A forest that would have more than `most_bytes` as ONNX gets larger
-    leaves.
+    number of cores. (No graph was seen to differ for it, but nothing promises that.) A forest that would have more than
+    `most_bytes` as ONNX gets larger leaves.
     """
     with threadpool_limits(1, user_api="openmp"):
-        if isinstance(estimator, RandomForestRegressor):
-            leaf = leaf_that_fits(estimator, houses, target, most_bytes)
-            estimator.set_params(min_samples_leaf=leaf, n_jobs=-1).fit(houses, target)
-            return estimator.set_params(n_jobs=1)
-        return estimator.fit(houses, target)
+        return kind_of(estimator).fit(estimator, houses, target, most_bytes)
 
 
 def leaf_that_fits(forest: RandomForestRegressor, houses: Matrix, target: Column, most_bytes: float) -> int:

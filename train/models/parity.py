@@ -4,15 +4,13 @@ from collections.abc import Iterator
 from typing import Final, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
-from sklearn.ensemble import HistGradientBoostingRegressor, RandomForestRegressor
 
 from pricing.artifacts.manifest import Parity
-from pricing.house import Column, Matrix
+from pricing.house import Matrix
 from pricing.inference.predictor import Runs
 from train.errors import ParityError
-from train.models.convert import Fitted, float32_below
-from train.models.families import Estimator
+from train.models.convert import Fitted
+from train.models.families import Estimator, Tree, float32_below, kind_of
 
 LIMIT_PPM: Final = 5.0
 NODES_CHECKED: Final = 10_000
@@ -52,7 +50,9 @@ def threshold_rows(estimator: Estimator, base: Matrix, seed: int) -> Matrix:
     NODES_CHECKED nodes of an estimator, drawn by `seed`, since a forest has hundreds of thousands.
     """
     rng = np.random.default_rng(seed)
-    reached = [item for tree in _trees(estimator) for item in _walk(tree, base[rng.integers(len(base))])]
+    reached = [
+        item for tree in kind_of(estimator).trees(estimator) for item in _walk(tree, base[rng.integers(len(base))])
+    ]
     if not reached:  # trees without a split, as from a constant price
         return base[:0]
     chosen = rng.permutation(len(reached))[:NODES_CHECKED]
@@ -74,35 +74,13 @@ def _within_limit(worst: float, rows: str) -> float:
     return worst
 
 
-class _Tree(NamedTuple):
-    feature: NDArray[np.int64]
-    threshold: Column
-    left: NDArray[np.int64]
-    right: NDArray[np.int64]
-    split: NDArray[np.bool_]
-
-
 class _Reached(NamedTuple):
     row: Matrix
     feature: int
     threshold: np.float32
 
 
-def _trees(estimator: Estimator) -> Iterator[_Tree]:
-    if isinstance(estimator, HistGradientBoostingRegressor):
-        for (predictor,) in estimator._predictors:  # noqa: SLF001 -- scikit-learn has no public access to these trees
-            n = predictor.nodes
-            yield _Tree(n["feature_idx"], n["num_threshold"], n["left"], n["right"], n["is_leaf"] == 0)
-    elif isinstance(estimator, RandomForestRegressor):
-        for member in estimator.estimators_:
-            t = member.tree_
-            yield _Tree(t.feature, t.threshold, t.children_left, t.children_right, t.children_left >= 0)
-    else:
-        msg = f"parity is not certified: nobody has said here where a {type(estimator).__name__} keeps its thresholds"
-        raise ParityError(msg)
-
-
-def _walk(tree: _Tree, start: Matrix) -> Iterator[_Reached]:
+def _walk(tree: Tree, start: Matrix) -> Iterator[_Reached]:
     lowered = float32_below(tree.threshold).astype(np.float32)
     waiting = [(0, start)]
     while waiting:

@@ -14,9 +14,9 @@ from pricing.artifacts.store import Artifact
 from pricing.house import BOUNDS, FEATURES, UNITS, Column, Matrix, decimal
 from pricing.inference.predictor import OnnxGraph, Predictor, Runs
 from train.errors import DataError
-from train.models.convert import OPSET, OPSET_ML, Fitted, round_thresholds, to_onnx
+from train.models.convert import OPSET, OPSET_ML, Fitted, to_onnx
 from train.models.evaluate import calibrate, fifths, intervals, score
-from train.models.families import FAMILIES, Fold, fit, out_of_fold, parameters, spread_estimator
+from train.models.families import FAMILIES, Fold, fit, out_of_fold, parameters, round_thresholds, spread_estimator
 from train.models.family_names import FAMILY_NAMES, FamilyName
 from train.models.parity import certify
 from train.models.worth import check_variation

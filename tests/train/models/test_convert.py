@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 
 from pricing.house import Column, Matrix
 from pricing.inference.predictor import OnnxGraph
-from train.models.convert import OPSET, OPSET_ML, Fitted, float32_below, round_thresholds, to_onnx
-from train.models.families import FAMILIES, Estimator, fit, spread_estimator
+from train.models.convert import OPSET, OPSET_ML, Fitted, to_onnx
+from train.models.families import FAMILIES, Estimator, fit, float32_below, round_thresholds, spread_estimator
 from train.models.family_names import FAMILY_NAMES, FamilyName
 from train.models.parity import threshold_rows
 from train.sales import rows as data

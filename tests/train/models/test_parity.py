@@ -13,8 +13,8 @@ from sklearn.preprocessing import StandardScaler
 from pricing.house import Column, Matrix, columns_to_matrix
 from pricing.inference.predictor import OnnxGraph
 from train.errors import ParityError
-from train.models.convert import Fitted, float32_below, round_thresholds, to_onnx
-from train.models.families import FAMILIES, Estimator, fit, spread_estimator
+from train.models.convert import Fitted, to_onnx
+from train.models.families import FAMILIES, Estimator, fit, float32_below, round_thresholds, spread_estimator
 from train.models.family_names import FAMILY_NAMES, FamilyName
 from train.models.parity import LIMIT_PPM, NODES_CHECKED, certify, threshold_rows, worst_ppm
 from train.sales.market import synthetic_sales
