@@ -14,8 +14,10 @@ import orjson
 import pytest
 from click.testing import CliRunner, Result
 
-from cli import NOT_BETTER, UNCONFIRMED, main
+from cli import main
+from cli.context import UNCONFIRMED
 from cli.endings import CHANGED
+from cli.training import NOT_BETTER
 from pricing.artifacts.store import Artifact, Store
 from service.access.api_keys import KeySnapshot, KeyStore
 from tests.gunicorn_process import ROOT

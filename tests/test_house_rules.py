@@ -191,7 +191,7 @@ WALL_CLOCK: Final = {
     "connection.py": "the Date of an answer",
     "guard.py": "a key expires at a time of the wall clock",
     "api_keys.py": "when a key is made, revoked, or expires",
-    "__init__.py": "which keys have expired",
+    "keys.py": "which keys have expired",
     "logs.py": "when a request was answered, a statement",
     "sink.py": "when lines were dropped, a statement",
     "clock.py": "compares it with a monotonic one, to see whether it can be believed",

@@ -10,7 +10,7 @@ import pytest
 from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 
-import cli
+from cli.training import train
 from service.settings import Settings, read_settings
 from tests.gunicorn_process import ROOT
 
@@ -151,7 +151,7 @@ def test_readme_lists_every_setting_with_its_default_and_its_description() -> No
     }
 
     # of the commands, not of the service
-    (keep,) = (found for found in cli.train.params if isinstance(found, click.Option) and found.name == "keep")
+    (keep,) = (found for found in train.params if isinstance(found, click.Option) and found.name == "keep")
     declared[str(keep.envvar)] = (
         f"`{keep.default}`",
         "Versions that `train` and `retrain` keep; none that is deployed, or that the journal names, is removed.",

@@ -1,0 +1,151 @@
+"""`appraiser train` and `appraiser retrain`."""
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import click
+
+from cli.context import Workspace, exit_unless, roll_out_and_report
+from pricing.artifacts import deployment as plans
+from pricing.errors import JournalError, changed
+from train.models.family_names import FAMILY_NAMES, FamilyName
+
+if TYPE_CHECKING:
+    from train.promotion.judge import Verdict
+
+NOT_BETTER: Final = 4  # exit code: the challenger stays published and is not deployed
+
+data_option = partial(click.option, "--data", type=click.Path(path_type=Path))
+query_option = click.option("--query", help="Of a .duckdb file: the name of a table, or a select.")
+family_option = click.option(
+    "--family", type=click.Choice(FAMILY_NAMES), help="Without it, the better of the two by cross-validation."
+)
+seed_option = click.option(
+    "--seed", type=click.IntRange(0, 2**32 - 1), default=0, show_default=True, help="Seed of everything that is random."
+)
+keep_option = click.option(
+    "--keep",
+    type=click.IntRange(1),
+    default=20,
+    envvar="APPRAISER_KEEP_VERSIONS",
+    show_default=True,
+    show_envvar=True,
+    help="Versions that `train` and `retrain` keep; none that is deployed, or that the journal names, is removed.",
+)
+
+
+@click.command()
+@data_option(help="CSV, Parquet, JSON lines or DuckDB; without it, the synthetic market.")
+@query_option
+@family_option
+@click.option("--version", help="Name of the new version, for example v2.0.0; without it, the next minor one.")
+@click.option("--deploy", is_flag=True, help="Deploy it also when another version is deployed.")
+@seed_option
+@keep_option
+@click.pass_obj
+def train(  # noqa: PLR0913 -- one for each option
+    place: Workspace,
+    data: Path | None,
+    query: str | None,
+    family: FamilyName | None,
+    version: str | None,
+    *,
+    deploy: bool,
+    seed: int,
+    keep: int,
+) -> None:
+    """Train a version and publish it; the first one is deployed too.
+
+    Exit code 0: done; 1: failed, and nothing has changed; 5: failed or interrupted, and the last line says what is
+    published or deployed.
+    """
+    if query is not None and data is None:
+        msg = "--query needs --data with a .duckdb file"
+        raise click.UsageError(msg)
+    with _training():
+        from train.promotion.publish import TrainOptions, train_and_publish
+    trained = train_and_publish(place.store, TrainOptions(data, query, family, version, deploy, seed))
+    published = trained.manifest.version
+    with changed(f"{published} is published"):
+        if trained.deploy:
+            roll_out_and_report(
+                place,
+                lambda current: plans.promote(current, published),
+                then=lambda: _remove_old(place, keep, published),
+            )
+        else:
+            click.echo(f"not deployed: `appraiser promote {published}` does it")
+            _remove_old(place, keep, published)
+
+
+@click.command()
+@data_option(help="CSV, Parquet, JSON lines or DuckDB.", required=True)
+@query_option
+@family_option
+@seed_option
+@keep_option
+@click.option("--dry-run", is_flag=True, help="Judge only: publish and deploy nothing.")
+@click.pass_obj
+def retrain(  # noqa: PLR0913 -- one for each option
+    place: Workspace, data: Path, query: str | None, family: FamilyName | None, *, seed: int, keep: int, dry_run: bool
+) -> None:
+    """Train a challenger on new data, judge it against the champion, and deploy it only if it is better.
+
+    Exit code 0: better and deployed (or, of a dry run, better); 3: deployed, but no worker lives to confirm it; 4: not
+    better, so it stays published and is not deployed; 1: failed, and everything is as it was; 5: failed or interrupted,
+    and the last line says what is published or deployed.
+    """
+    with _training():
+        from train.promotion.retraining import RetrainOptions, retrain
+    verdict = retrain(place.store, RetrainOptions(data, query, family, seed, dry_run))
+    confirmed = True
+    if not dry_run:
+        with changed(f"{verdict.challenger} is published"):
+            confirmed = _judged(place, keep, verdict)
+    if not verdict.is_better:
+        sys.exit(NOT_BETTER)
+    exit_unless(confirmed)
+
+
+def _judged(place: Workspace, keep: int, verdict: "Verdict") -> bool:
+    """Deploy a challenger that is better, and prune; returns whether the deployment, if there is one, is confirmed."""
+
+    def prune() -> None:
+        _remove_old(place, keep, verdict.challenger)
+
+    if verdict.is_better:
+        return roll_out_and_report(
+            place, lambda current: plans.promote_challenger(current, verdict.champion, verdict.challenger), then=prune
+        )
+    prune()
+    return True
+
+
+@contextmanager
+def _training() -> Iterator[None]:
+    """Say what to install when what is imported inside is not there."""
+    try:
+        yield
+    except ImportError as error:
+        msg = f"training needs {error.name}: install requirements-train.txt, or use the image for training"
+        raise click.ClickException(msg) from error
+
+
+def _remove_old(place: Workspace, keep: int, newest: str) -> None:
+    """Remove the oldest versions beyond `keep`, but none while it is not known which ones the journal names."""
+    from pricing.journal.journal import named_versions
+
+    if len(place.store.versions()) <= keep:
+        return
+    try:
+        named = named_versions(place.journal)
+    except JournalError as error:
+        told = "--journal or APPRAISER_JOURNAL says where the service keeps it"
+        click.echo(f"no version is removed, though more than {keep} are published: {error}; {told}", err=True)
+        return
+    for version in place.store.prune(keep, {newest, *named}):
+        click.echo(f"removed {version}: {keep} versions are kept")

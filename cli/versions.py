@@ -1,0 +1,77 @@
+"""`appraiser models` and `appraiser verify`."""
+
+from pathlib import Path
+
+import click
+
+from cli.context import Workspace
+from pricing.artifacts.deployment import Deployment
+from pricing.artifacts.store import Store
+from pricing.errors import ArtifactError, DamagedArtifactError, NothingDeployedError
+
+
+@click.command()
+@click.pass_obj
+def models(place: Workspace) -> None:
+    """List what is published and what is deployed."""
+    versions = place.store.versions()
+    if not versions:
+        click.echo(f"nothing is published in {place.store.root}; `appraiser train` makes a first version")
+    deployment, sentence = _deployed(place.store)
+    for version in versions:
+        role = _role(deployment, version)
+        seal = None if deployment is None else deployment.sha256.get(version)
+        click.echo(f"{version:10} {role:15} {_description(place.store, version, seal)}")
+    if versions:
+        click.echo(sentence + (_served(place.run, deployment.generation) if deployment else ""))
+
+
+@click.command()
+@click.argument("version")
+@click.pass_obj
+def verify(place: Workspace, version: str) -> None:
+    """Check digest, manifest and examples of VERSION, in a child process with limits."""
+    from pricing.inference.sandbox import load_in_sandbox
+
+    artifact = place.store.read(version, place.store.seal(version))
+    load_in_sandbox(artifact)
+    click.echo(f"{version}: digest, manifest and {len(artifact.manifest.examples)} examples are as published")
+
+
+def _served(run: Path, generation: int) -> str:
+    from service.deployment.worker_slots import RunFolder
+
+    workers = RunFolder(run).workers()
+    if not workers:
+        return f"; no worker lives in {run}"
+    return f"; {sum(worker.generation == generation for worker in workers)} of {len(workers)} workers serve it"
+
+
+def _role(deployment: Deployment | None, version: str) -> str:
+    if deployment is None or version not in deployment.named():
+        return ""
+    weight = deployment.arms.get(version)
+    return deployment.role(version) + (f" {weight} %" if weight else "")
+
+
+def _deployed(store: Store) -> tuple[Deployment | None, str]:
+    """The deployment, or none, and a sentence about it."""
+    try:
+        deployment = store.deployment()
+    except NothingDeployedError:
+        return None, "no version is deployed; `appraiser promote VERSION` deploys one"
+    except DamagedArtifactError as error:
+        return None, str(error)
+    return deployment, f"generation {deployment.generation} is deployed"
+
+
+def _description(store: Store, version: str, seal: str | None) -> str:
+    try:
+        manifest = store.read(version, seal).manifest
+    except ArtifactError as error:
+        return f"damaged: {error}"
+    test = manifest.metrics.test
+    return (
+        f"{manifest.family:17} {manifest.created_at:%Y-%m-%d %H:%M} UTC  test MAPE {test.mape:.1%}  R² {test.r2:.3f}  "
+        f"{manifest.data.source}"
+    )
