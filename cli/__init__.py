@@ -3,7 +3,9 @@
 What a command needs is imported inside it, so that a host without scikit-learn can still promote and serve.
 """
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any, TypeVar
 
 import click
 
@@ -12,36 +14,29 @@ from cli.context import Workspace
 from cli.endings import Commands
 from pricing.artifacts.store import Store
 from service.access.api_keys import KeyStore
+from service.settings import PREFIX, Settings
+
+Decorated = TypeVar("Decorated", bound=Callable[..., Any])
+
+
+def folder(name: str) -> Callable[[Decorated], Decorated]:
+    """An option for a folder that is also a setting of the service: declared there, with default and description."""
+    field = Settings.model_fields[name]
+    return click.option(
+        f"--{name}",
+        type=click.Path(path_type=Path, file_okay=False),
+        default=field.default,
+        envvar=f"{PREFIX}{name.upper()}",
+        show_default=True,
+        show_envvar=True,
+        help=field.description,
+    )
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
-@click.option(
-    "--artifacts",
-    type=click.Path(path_type=Path, file_okay=False),
-    default=Path("artifacts"),
-    envvar="APPRAISER_ARTIFACTS",
-    show_default=True,
-    show_envvar=True,
-    help="Folder of the published versions.",
-)
-@click.option(
-    "--run",
-    type=click.Path(path_type=Path, file_okay=False),
-    default=Path("run"),
-    envvar="APPRAISER_RUN",
-    show_default=True,
-    show_envvar=True,
-    help="Folder in which workers say what they serve.",
-)
-@click.option(
-    "--journal",
-    type=click.Path(path_type=Path, file_okay=False),
-    default=Path("journal"),
-    envvar="APPRAISER_JOURNAL",
-    show_default=True,
-    show_envvar=True,
-    help="Folder in which every prediction is recorded.",
-)
+@folder("artifacts")
+@folder("run")
+@folder("journal")
 @click.pass_context
 def main(ctx: click.Context, artifacts: Path, run: Path, journal: Path) -> None:
     """House prices with an interval that holds at its level."""

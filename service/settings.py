@@ -27,6 +27,7 @@ FORMER_NAME: Final = "service.worker.AppraiserWorker"  # of our worker, before i
 UNIX: Final = "unix"
 Proxy = IPv4Network | IPv6Network | Literal["unix"]
 """Whose word is believed: a network's, or that of whoever may write to a UNIX socket of ours."""
+PREFIX: Final = "APPRAISER_"  # of the environment variables
 IPV6_PREFIX: Final = 64
 
 OnFailure = Literal["open", "closed"]
@@ -57,7 +58,7 @@ class Settings(BaseSettings):
 
     # An empty variable is as good as none, as it is for `appraiser` and for make.
     model_config = SettingsConfigDict(
-        env_prefix="APPRAISER_", env_ignore_empty=True, frozen=True, allow_inf_nan=False, extra="ignore"
+        env_prefix=PREFIX, env_ignore_empty=True, frozen=True, allow_inf_nan=False, extra="ignore"
     )
 
     artifacts: Path = Field(

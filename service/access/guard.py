@@ -1,11 +1,10 @@
-"""Who may ask what, and how often: stands in front of both ways to an answer, whoever gives it.
+"""Authentication, authorization and rate limiting, applied before any handler.
 
-What is not in ACCESS is at no path: a new route is closed until somebody has said here who may ask for it.
+A route without Access is answered 404, so a new route stays closed until its scope is declared.
 """
 
 import time
 from collections.abc import Callable, Iterable, Mapping
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from service import trace
@@ -38,27 +37,9 @@ class Access(NamedTuple):
     """Whether requests that may pass are counted; those that are refused always are."""
 
 
-ACCESS: Final[Mapping[str, Access]] = MappingProxyType(
-    {
-        "/predict": Access("predict"),
-        "/predict/batch": Access("predict"),
-        "/models": Access("read"),
-        "/model/info": Access("read"),
-        "/metrics": Access("metrics", limited=False),  # whoever watches must see most when most is asked
-        "/health": Access(None, limited=False),
-        "/health/live": Access(None, limited=False),
-        "/health/ready": Access(None, limited=False),
-        "/docs": Access(None),
-        "/docs/": Access(None),
-        "/docs/static/": Access(None),
-        "/docs/swagger/": Access(None),
-        "/openapi.json": Access(None),
-    }
-)
 # Health checks of load balancers ask the server itself, HAProxy's by default: it answers, whoever asks.
 SERVER: Final = frozenset({"/", "*"})
 IT_ANSWERS: Final = Reply(204, (("Allow", "GET, HEAD, OPTIONS, POST"),), b"")
-UNLIMITED: Final = frozenset(path for path, access in ACCESS.items() if not access.limited)
 
 
 class Guard:
@@ -68,16 +49,18 @@ class Guard:
     keys are limited, and cannot use up what a client with a good key at the same address may ask.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913, PLR0917 -- what it asks for each request
         self,
         application: "WSGIApplication",
+        access: Mapping[str, Access],
         keys: Keys | None,
         limiter: "Limiter | None",
         clients: Clients,
         clock: Callable[[], int] = time.time_ns,
     ) -> None:
-        """Without keys nobody needs one, and without a limiter anybody may ask as often as he likes."""
+        """`access` is by route. Without keys none is required, and without a limiter nothing is limited."""
         self._application = application
+        self._access = access
         self._keys = keys
         self._limiter = limiter
         self._clients = clients
@@ -86,7 +69,7 @@ class Guard:
     def __call__(self, environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
         """Pass the request on, or say why not."""
         asked = trace.of(environ)
-        access = ACCESS.get(asked.route)
+        access = self._access.get(asked.route)
         if access is None and environ["REQUEST_METHOD"] == "OPTIONS" and environ["PATH_INFO"] in SERVER:
             return IT_ANSWERS.send(start_response)
         try:

@@ -1,13 +1,13 @@
 """The OpenAPI 3.1 document, made from the same pydantic models that parse the requests."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from http import HTTPStatus
-from typing import Any, Final
+from typing import Any, Final, NamedTuple, TypeAlias
 
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
-from service.access.guard import ACCESS, Access
+from service.access.guard import Access
 from service.contract import (
     EXAMPLE_HOUSE,
     Choice,
@@ -28,6 +28,7 @@ from service.contract import (
 from service.reply import JSON_TYPE
 from service.trace import REQUEST_ID, REQUEST_ID_PATTERN
 
+Operation: TypeAlias = dict[str, Any]
 REFERENCE: Final = "#/components/schemas/{model}"
 
 _EXAMPLE_ANSWER: Final = {
@@ -43,21 +44,23 @@ _EXAMPLE_PROBLEMS: Final = {
 }
 
 
-def document(batch: type[Houses], *, keys: bool = False, limit: bool = False) -> dict[str, Any]:
-    """Return the whole document; `batch` is the batch model with the limit of this service.
+class Documented(NamedTuple):
+    """A route that the document describes."""
+
+    path: str
+    method: str
+    access: Access
+    operation: Callable[[type[Houses]], Operation]
+    """Its description, by the batch model."""
+
+
+def document(
+    routes: Iterable[Documented], batch: type[Houses], *, keys: bool = False, limit: bool = False
+) -> dict[str, Any]:
+    """Return the whole document of these routes; `batch` is the batch model with the limit of this service.
 
     `keys` is whether clients need one, `limit` whether there is one to what they may ask.
     """
-    paths = {
-        "/predict": {"post": _prediction("predict", "Price one house", OneHouse, Prediction, _ONE)},
-        "/predict/batch": {"post": _prediction("predict_batch", "Price many houses", batch, Predictions, _MANY)},
-        "/models": {"get": _models()},
-        "/model/info": {"get": _info()},
-        "/metrics": {"get": _metrics()},
-        "/health": {"get": _read("health", "The same as /health/ready", Health, _UNHEALTHY)},
-        "/health/ready": {"get": _read("health_ready", "Whether this worker can predict", Health, _UNHEALTHY)},
-        "/health/live": {"get": _read("health_live", "Whether this process answers", Live, {})},
-    }
     return {
         "openapi": "3.1.0",
         "info": {
@@ -67,11 +70,10 @@ def document(batch: type[Houses], *, keys: bool = False, limit: bool = False) ->
         },
         "servers": [{"url": "."}],  # relative to this document, so that it holds behind a path prefix too
         "paths": {
-            path: {
-                method: _as_all(_guarded(operation, ACCESS[path], keys=keys, limit=limit))
-                for method, operation in item.items()
+            route.path: {
+                route.method.lower(): _as_all(_guarded(route.operation(batch), route.access, keys=keys, limit=limit))
             }
-            for path, item in paths.items()
+            for route in routes
         },
         "components": {
             "schemas": _schemas(batch),
@@ -116,6 +118,26 @@ _MEANINGS: Final[Mapping[HTTPStatus, str]] = {
 }
 
 
+def predict(_batch: type[Houses]) -> Operation:
+    """The operation of `POST /predict`."""
+    return _prediction("predict", "Price one house", OneHouse, Prediction, _ONE)
+
+
+def predict_batch(batch: type[Houses]) -> Operation:
+    """The operation of `POST /predict/batch`."""
+    return _prediction("predict_batch", "Price many houses", batch, Predictions, _MANY)
+
+
+def health(name: str, summary: str) -> Callable[[type[Houses]], Operation]:
+    """The operation of a route that states whether this worker can predict."""
+    return lambda _batch: _read(name, summary, Health, _UNHEALTHY)
+
+
+def live(_batch: type[Houses]) -> Operation:
+    """The operation of `GET /health/live`."""
+    return _read("health_live", "Whether this process answers", Live, {})
+
+
 def _prediction(
     name: str, summary: str, body: type[BaseModel], answer: type[BaseModel], examples: tuple[Any, Any, str]
 ) -> dict[str, Any]:
@@ -147,20 +169,23 @@ def _read(name: str, summary: str, answer: type[BaseModel], problems: dict[str, 
     }
 
 
-def _models() -> dict[str, Any]:
+def models(_batch: type[Houses]) -> Operation:
+    """The operation of `GET /models`."""
     operation = _read("models", "The versions in service", ModelList, _problems(_UNREADY))
     asking = ("model_info", "predict", "predict_batch")
     operation["responses"]["200"]["links"] = {name: _link(name, "models/0/version") for name in asking}
     return operation
 
 
-def _info() -> dict[str, Any]:
+def info(_batch: type[Houses]) -> Operation:
+    """The operation of `GET /model/info`."""
     problems = _problems((HTTPStatus.NOT_FOUND, *_UNREADY)) | _INVALID
     operation = _read("model_info", "How a version was made; without a name, the champion", ModelInfo, problems)
     return operation | {"parameters": _query_parameters(Choice)}
 
 
-def _metrics() -> dict[str, Any]:
+def metrics(_batch: type[Houses]) -> Operation:
+    """The operation of `GET /metrics`."""
     operation = _read(
         "metrics", "What all workers have counted", Summary, _problems((HTTPStatus.INTERNAL_SERVER_ERROR,))
     )

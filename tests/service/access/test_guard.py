@@ -14,7 +14,8 @@ from flask.testing import FlaskClient
 
 from pricing.artifacts.store import Artifact, Store
 from service.access.api_keys import SCOPES, Keys, KeySnapshot, KeyStore, Scope
-from service.access.guard import ACCESS, api_key_from
+from service.access.guard import api_key_from
+from service.api.routes import ACCESS
 from service.app import create_app
 from service.observability.observer import OTHER, Routes
 from tests.fake_service import DEFAULTS, HOUSE, NOW, Always, fake_app, fake_model, resources

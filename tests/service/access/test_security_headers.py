@@ -5,7 +5,7 @@ from typing import Final
 import httpx
 import pytest
 
-from service.access.guard import ACCESS
+from service.api.routes import ACCESS
 from tests.bodies import GOOD
 from tests.fake_service import DEFAULTS, HOUSE
 from tests.gunicorn_process import GunicornProcess

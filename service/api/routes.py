@@ -1,0 +1,56 @@
+"""The one table of routes: access control, Flask's rules, the OpenAPI document and the tests' lists derive from it."""
+
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Any, Final, NamedTuple
+
+from service.access.guard import Access
+from service.api import openapi
+from service.api.openapi import Documented, Operation
+from service.api.views import Views
+from service.contract import Houses
+
+
+class Route(NamedTuple):
+    """One route."""
+
+    method: str
+    path: str
+    access: Access
+    view: Callable[..., Any]
+    operation: Callable[[type[Houses]], Operation] | None = None
+    """Its description in the OpenAPI document; None for a page."""
+
+    @property
+    def beginning(self) -> str:
+        """The path, up to its variable part: the name of the route in metrics, logs and access control."""
+        return self.path.partition("<")[0]
+
+
+PREDICT: Final = Access("predict")
+READ: Final = Access("read")
+PUBLIC: Final = Access(None)
+WATCH: Final = Access(None, limited=False)
+METRICS: Final = Access("metrics", limited=False)  # a monitor must see most when most is asked
+READY: Final = openapi.health("health_ready", "Whether this worker can predict")
+
+ROUTES: Final = (
+    Route("POST", "/predict", PREDICT, Views.predict, openapi.predict),
+    Route("POST", "/predict/batch", PREDICT, Views.predict, openapi.predict_batch),
+    Route("GET", "/models", READ, Views.in_service, openapi.models),
+    Route("GET", "/model/info", READ, Views.info, openapi.info),
+    Route("GET", "/metrics", METRICS, Views.metrics, openapi.metrics),
+    Route("GET", "/health", WATCH, Views.ready, openapi.health("health", "The same as /health/ready")),
+    Route("GET", "/health/ready", WATCH, Views.ready, READY),
+    Route("GET", "/health/live", WATCH, Views.live, openapi.live),
+    Route("GET", "/docs", PUBLIC, Views.docs),
+    Route("GET", "/docs/", PUBLIC, Views.docs_with_a_slash),
+    Route("GET", "/docs/static/<path:filename>", PUBLIC, Views.static_file),
+    Route("GET", "/docs/swagger/<path:filename>", PUBLIC, Views.swagger_file),
+    Route("GET", "/openapi.json", PUBLIC, Views.openapi_json),
+)
+ACCESS: Final[Mapping[str, Access]] = MappingProxyType({route.beginning: route.access for route in ROUTES})
+DOCUMENTED: Final = tuple(
+    Documented(route.path, route.method, route.access, route.operation) for route in ROUTES if route.operation
+)
+UNLIMITED: Final = frozenset(path for path, access in ACCESS.items() if not access.limited)

@@ -1,0 +1,183 @@
+"""The views: each answers one route by Flask. The prediction routes are answered by the middleware if it is on."""
+
+from collections.abc import Mapping
+from functools import cache
+from http import HTTPStatus
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+from flask import Response, render_template, request, send_from_directory
+from pydantic import BaseModel
+from werkzeug.exceptions import HTTPException
+
+from pricing.artifacts.manifest import Metrics
+from service import trace
+from service.access.api_keys import Keys
+from service.contract import (
+    CHAMPION,
+    DEFAULT_LEVEL,
+    Choice,
+    HeadlineMetrics,
+    Health,
+    Live,
+    ModelInfo,
+    ModelList,
+    ModelSummary,
+    Unready,
+)
+from service.deployment.loaded_models import LoadedDeployment, ModelRegistry, ServedModel
+from service.errors import NOTHING_HERE, KeysUnknownError, NotReadyError, refusal
+from service.observability.exposition import Exposition
+from service.predictions.handler import Answerer, parse_query
+from service.predictions.middleware import request_of
+from service.reply import JSON_TYPE, Reply, json_reply
+
+SENTENCES: Final[Mapping[int, str]] = {
+    HTTPStatus.NOT_FOUND: NOTHING_HERE,
+    HTTPStatus.METHOD_NOT_ALLOWED: "This path does not take this method; /docs lists what there is.",
+}
+STATIC: Final = Path(__file__).parent / "static"
+
+
+class Views(NamedTuple):
+    """What the views answer from."""
+
+    answerer: Answerer
+    models: ModelRegistry
+    exposition: Exposition
+    keys: Keys | None
+    openapi: Mapping[str, Any]
+
+    def predict(self) -> Response:
+        """Predict, by the same function as the middleware."""
+        max_body_bytes = self.answerer.body_bytes[request.path]
+        return _response(self.answerer.answer(request_of(request.environ, request.path, max_body_bytes)))
+
+    def live(self) -> Response:
+        """Answer while the process does."""
+        return _json(Live(status="live"))
+
+    def ready(self) -> Response:
+        """Report whether this worker can predict, and what it has refused."""
+        found: dict[str, Any] = {"refused": list(self.models.refused) or None}
+        try:
+            if self.keys is not None:
+                self.keys.look()
+                found["keys_unreadable"] = self.keys.unreadable
+                self.keys.ring()
+            deployment = self.models.serving().deployment
+        except (NotReadyError, KeysUnknownError) as error:
+            return _json(Unready(detail=str(error), **found), HTTPStatus.SERVICE_UNAVAILABLE)
+        return _json(Health(status="ready", version=deployment.champion, generation=deployment.generation, **found))
+
+    def in_service(self) -> Response:
+        """List the versions in service."""
+        return _json(summarize(self.models.serving()))
+
+    def info(self) -> Response:
+        """Describe a version; without a name, the champion."""
+        asked = parse_query(Choice, request.query_string.decode("latin-1")).model_version
+        serving = self.models.serving()
+        return _json(describe(serving.choose(asked or CHAMPION, b"").model, serving.deployment.generation))
+
+    def metrics(self) -> Response:
+        """Report the metrics for Prometheus, or a summary as JSON."""
+        if request.accept_mimetypes.best_match(["text/plain", JSON_TYPE]) == JSON_TYPE:
+            return _json(self.exposition.summary())
+        return _response(self.exposition.text())
+
+    def docs(self) -> str:
+        """Render the documentation page."""
+        return render_template("docs.html")
+
+    def docs_with_a_slash(self) -> Response:
+        """Redirect: the links of the page start at /docs, whatever prefix a proxy adds to it."""
+        return Response(status=HTTPStatus.TEMPORARY_REDIRECT, headers={"Location": "../docs"})
+
+    def static_file(self, filename: str) -> Response:
+        """Send a file of the documentation page."""
+        return send_from_directory(STATIC, filename)
+
+    def swagger_file(self, filename: str) -> Response:
+        """Send a file of Swagger UI, from its package, so that the page needs no internet."""
+        return send_from_directory(_swagger_ui(), filename)
+
+    def openapi_json(self) -> Response:
+        """Send the OpenAPI document."""
+        return _response(json_reply(HTTPStatus.OK, self.openapi))
+
+
+def summarize(serving: LoadedDeployment) -> ModelList:
+    """What /models says."""
+    deployment, arms = serving.deployment, serving.deployment.arms
+    models = [
+        ModelSummary(
+            version=version,
+            role=deployment.role(version),
+            weight=arms.get(version, 0),
+            family=model.manifest.family,
+            trained_at=model.manifest.created_at,
+            metrics=_headline(model.manifest.metrics),
+        )
+        for version, model in serving.models.items()
+    ]
+    return ModelList(generation=deployment.generation, models=models)
+
+
+def describe(model: ServedModel, generation: int) -> ModelInfo:
+    """What /model/info says of a version."""
+    manifest = model.manifest
+    return ModelInfo(
+        version=manifest.version,
+        generation=generation,
+        family=manifest.family,
+        trained_at=manifest.created_at,
+        features=manifest.features,
+        metrics=manifest.metrics,
+        confidence_levels=manifest.calibration.levels,
+        calibration_rows=manifest.calibration.rows,
+        data=manifest.data,
+        parity=manifest.parity,
+        parameters=manifest.parameters,
+        seed=manifest.seed,
+        libraries=manifest.libraries,
+        sha256=manifest.graph.sha256,
+    )
+
+
+@cache
+def _swagger_ui() -> Path:
+    found = find_spec("flask_openapi3_swagger")  # its files are used, its code is not imported
+    if found is None or found.origin is None:
+        msg = "flask-openapi3-swagger is not installed; install requirements.txt"
+        raise RuntimeError(msg)
+    return Path(found.origin).parent / "templates" / "swagger"
+
+
+def _headline(metrics: Metrics) -> HeadlineMetrics:
+    coverage = next(found.coverage for found in metrics.intervals if found.level == DEFAULT_LEVEL)
+    return HeadlineMetrics(test_rows=metrics.test.rows, mape=metrics.test.mape, r2=metrics.test.r2, coverage=coverage)
+
+
+def _json(content: BaseModel, status: int = HTTPStatus.OK) -> Response:
+    return Response(content.model_dump_json(exclude_defaults=True), status, mimetype=JSON_TYPE)
+
+
+def _response(reply: Reply) -> Response:
+    return Response(reply.body, reply.status, reply.headers)
+
+
+def failure(error: Exception) -> Response:
+    """Answer an exception of a view."""
+    return _response(refusal(error, trace.of(request.environ).request_id))
+
+
+def http_error(error: HTTPException) -> Response:
+    """Answer what Flask refuses, as JSON."""
+    status = error.code or HTTPStatus.INTERNAL_SERVER_ERROR
+    reply = json_reply(status, {"detail": SENTENCES.get(status, HTTPStatus(status).description or error.name)})
+    response = _response(reply)
+    if allow := dict(error.get_headers()).get("Allow"):
+        response.headers["Allow"] = allow
+    return response
