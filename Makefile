@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test test-reliability corpus bench lint lock audit sbom clean
+.PHONY: help serve test test-reliability docs corpus bench lint lock audit sbom clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-17s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -15,10 +15,13 @@ serve: $(VENV)/train ## train on the synthetic market if nothing is deployed, th
 	@exec $(BIN)/appraiser serve
 
 test: lint ## lint, check types, run every test
-	@$(BIN)/python -m pytest -n auto --ignore tests/reliability
+	@$(BIN)/python -m pytest -n auto --dist worksteal --durations=10 --ignore tests/reliability
 
 test-reliability: $(VENV)/dev ## the tests that take longer, with their figures: load, kills, swaps, upgrades, retraining, fuzzing
 	@$(BIN)/python -m pytest -s tests/reliability
+
+docs: $(VENV)/dev ## write the tables of docs/ that are made from the code
+	@$(BIN)/python -m docs.generate
 
 corpus: $(VENV)/corpus ## fetch gunicorn's own requests, valid and invalid, for the tests that send them
 

@@ -1,4 +1,4 @@
-"""Every setting of the service, declared once: default, unit and reason. README lists them from here."""
+"""Every setting of the service, declared once: default, unit and reason. docs/settings.md lists them from here."""
 
 import re
 import socket
@@ -202,7 +202,7 @@ def read_hosting() -> Hosting:
 def check_platform(platform: str = sys.platform) -> None:
     """Raise SystemExit with a sentence where this program does not run."""
     if platform != "linux":
-        msg = f"Appraiser runs on Linux, and this is {platform}; run it in a container, as README says"
+        msg = f"Appraiser runs on Linux, and this is {platform}; run it in a container (docs/containers.md)"
         raise SystemExit(msg)
 
 

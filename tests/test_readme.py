@@ -1,4 +1,4 @@
-"""Every console block of README is typed in, and must print what README says."""
+"""Every console block of README and of docs/ is typed in, and must print what the page shows."""
 
 import os
 import re
@@ -12,11 +12,14 @@ import pytest
 from click.testing import CliRunner
 
 from cli import main
+from docs.generate import pages, routes_table, settings_table
 from service.deployment.worker_slots import RunFolder
 from tests.gunicorn_process import gunicorn
 from tests.waiting import wait_until
 
 ROOT = Path(__file__).parents[1]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+LINK = re.compile(r"\]\((?!https?:)([^)#]+)")
 PLACES = ("APPRAISER_ARTIFACTS", "APPRAISER_JOURNAL")
 BLOCK = re.compile(r"^```console\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 SESSION = re.compile(r"^```shell-session\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -27,9 +30,9 @@ MOMENT = re.compile(
 
 
 def typed_and_printed() -> list[tuple[str, str]]:
-    """Each command of the console blocks, and what README says that it prints."""
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    lines = "".join(BLOCK.findall(readme)).split("$ ")[1:]
+    """Each command of the console blocks, and what the page shows that it prints."""
+    blocks = [block for page in PAGES for block in BLOCK.findall(page.read_text(encoding="utf-8"))]
+    lines = "".join(blocks).split("$ ")[1:]
     return [(command, printed) for command, _, printed in (line.partition("\n") for line in lines)]
 
 
@@ -45,7 +48,7 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 @pytest.mark.skipif(shutil.which("curl") is None, reason="needs curl")
 @pytest.mark.parametrize(("command", "printed"), typed_and_printed())
-def test_readme_shows_what_its_commands_print(command: str, printed: str, address: str, tmp_path: Path) -> None:
+def test_a_page_shows_what_its_commands_print(command: str, printed: str, address: str, tmp_path: Path) -> None:
     environment = os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
     typed = command.replace("localhost:8000", address)
     found = subprocess.run(
@@ -56,8 +59,8 @@ def test_readme_shows_what_its_commands_print(command: str, printed: str, addres
 
 
 @pytest.mark.skipif(shutil.which("curl") is None, reason="needs curl")
-@pytest.mark.parametrize("session", SESSION.findall((ROOT / "README.md").read_text(encoding="utf-8")))
-def test_readme_shows_what_a_session_prints(session: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("session", [session for page in PAGES for session in SESSION.findall(page.read_text("utf-8"))])
+def test_a_page_shows_what_a_session_prints(session: str, tmp_path: Path) -> None:
     """Its commands depend on each other: one service, one folder, one after the other."""
     places = {name: str(tmp_path / name.removeprefix("APPRAISER_").lower()) for name in PLACES}
     assert CliRunner().invoke(main, ["--artifacts", places["APPRAISER_ARTIFACTS"], "train"]).exit_code == 0
@@ -79,7 +82,7 @@ def test_readme_shows_what_a_session_prints(session: str, tmp_path: Path) -> Non
             assert MOMENT.sub("MOMENT", observed) == MOMENT.sub("MOMENT", printed.rstrip("\n")), command
 
 
-def test_readme_shows_at_least_one_command_for_each_endpoint() -> None:
+def test_the_pages_show_at_least_one_command_for_each_endpoint() -> None:
     commands = " ".join(command for command, _ in typed_and_printed())
     for path in (
         "/predict ",
@@ -93,3 +96,32 @@ def test_readme_shows_at_least_one_command_for_each_endpoint() -> None:
         "/openapi.json",
     ):
         assert path in commands + " ", path
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_link_leads_to_a_file(page: Path) -> None:
+    targets = LINK.findall(page.read_text(encoding="utf-8"))
+    assert [target for target in targets if not (page.parent / target).exists()] == []
+
+
+def test_readme_is_short_and_names_every_page() -> None:
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert len(readme.splitlines()) <= 130
+    assert {f"docs/{page.name}" for page in PAGES[1:]} - set(LINK.findall(readme)) == set()
+
+
+def test_the_tables_that_are_made_from_the_code_are_current() -> None:
+    assert {path.name: path.read_text("utf-8") for path in pages()} == {
+        path.name: text for path, text in pages().items()
+    }
+    assert "`APPRAISER_CACHE_SIZE`" in settings_table()
+    assert "`/predict/batch`" in routes_table()
+
+
+def test_the_python_client_of_the_pages_prints_a_price(address: str, tmp_path: Path) -> None:
+    (program,) = re.findall(
+        r"^```python\n(.*?)^```$", (ROOT / "docs/migrating.md").read_text("utf-8"), re.MULTILINE | re.DOTALL
+    )
+    (tmp_path / "client.py").write_text(program.replace("localhost:8000", address))
+    found = subprocess.run([sys.executable, "client.py"], cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert re.fullmatch(r"\d+ dollars by v1\.0\.0\n", found.stdout)

@@ -1,18 +1,14 @@
-"""Settings are read once, refused with a sentence when they are wrong, and listed in README."""
+"""Settings are read once, refused with a sentence when they are wrong, and described."""
 
 import re
 from ipaddress import ip_network
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
-import click
 import pytest
 from pydantic import ValidationError
-from pydantic.fields import FieldInfo
 
-from cli.training import train
 from service.settings import Settings, read_settings
-from tests.gunicorn_process import ROOT
 
 PREFIX: Final = "APPRAISER_"
 ROW: Final = re.compile(r"^\| `(\w+)` \| (.+?) \| (.+?) \|$", re.MULTILINE)
@@ -136,28 +132,6 @@ def test_a_password_in_an_address_is_not_shown(monkeypatch: pytest.MonkeyPatch) 
 def test_settings_do_not_change() -> None:
     with pytest.raises(ValidationError, match="frozen"):
         Settings().max_batch_rows = 2
-
-
-def default_of(field: FieldInfo) -> str:
-    if field.default_factory is not None:
-        return str(field.default_factory.__doc__)
-    return f"`{field.default}`" if field.default not in {"", ()} else "none"
-
-
-def test_readme_lists_every_setting_with_its_default_and_its_description() -> None:
-    listed = {name: (default, text) for name, default, text in ROW.findall((ROOT / "README.md").read_text("utf-8"))}
-    declared: dict[str, Any] = {
-        PREFIX + name.upper(): (default_of(field), field.description) for name, field in Settings.model_fields.items()
-    }
-
-    # of the commands, not of the service
-    (keep,) = (found for found in train.params if isinstance(found, click.Option) and found.name == "keep")
-    declared[str(keep.envvar)] = (
-        f"`{keep.default}`",
-        "Versions that `train` and `retrain` keep; none that is deployed, or that the journal names, is removed.",
-    )
-    assert {name: row for name, row in listed.items() if name.startswith(PREFIX)} == declared
-    assert {"PORT", "WEB_CONCURRENCY"} <= set(listed)
 
 
 @pytest.mark.parametrize("name", Settings.model_fields)
