@@ -1,4 +1,4 @@
-"""What several commands share: where they work, and how a deployment is rolled out."""
+"""Shared by several commands: the folders they work in, and the rollout of a deployment."""
 
 import sys
 from collections.abc import Callable
@@ -34,7 +34,7 @@ def exit_unless(confirmed: bool) -> None:  # noqa: FBT001 -- its only argument
 def roll_out_and_report(
     place: Workspace, target: Callable[[Deployment | None], DeploymentPlan], then: Callable[[], object] | None = None
 ) -> bool:
-    """Deploy, say how many workers serve it, and do what is due then; returns whether any worker has confirmed it."""
+    """Deploy, report how many workers serve it, and do what is due then; returns whether any has confirmed it."""
     from service.deployment.rollout import roll_out, told
     from service.deployment.worker_slots import RunFolder
 

@@ -1,7 +1,7 @@
-"""How a command of `appraiser` ends: with a code that says whether anything has changed, and never in a traceback.
+"""Ends the commands of `appraiser`: with a code that states whether anything has changed, never in a traceback.
 
 * Exit code 1, and 128 + the number of a signal: nothing has changed, or what had changed was taken back.
-* CHANGED: the command failed or was interrupted, and something has changed. The sentence says what.
+* CHANGED: the command failed or was interrupted, and something has changed. The sentence names it.
 * PIPE_CLOSED: the reader of the output has left, as `head` does, and nothing has changed.
 """
 
@@ -37,7 +37,7 @@ class Interrupted(BaseException):
 
 
 class Commands(click.Group):
-    """A group whose commands end as the head of this module says."""
+    """A group whose commands end as the head of this module states."""
 
     def main(self, *args: Any, **extra: Any) -> Never:  # noqa: ANN401 -- click's own signature
         """Run a command and exit with its code."""
@@ -90,7 +90,7 @@ def _hidden_from_click() -> Iterator[None]:
 
 @contextmanager
 def uninterrupted() -> Iterator[None]:
-    """Ignore signals in what takes milliseconds, and whose half would be lost: a key that nobody has seen."""
+    """Ignore signals for some milliseconds, in a step whose half would be lost: a new key that is not printed yet."""
     former = {number: signal.getsignal(number) for number in SIGNALS} if _is_main_thread() else {}
     for number in former:
         signal.signal(number, signal.SIG_IGN)
@@ -127,7 +127,7 @@ def _is_main_thread() -> bool:
 
 
 def _end(error: BaseException, received: list[int]) -> int:
-    """Say in one sentence why the command has ended, and what has changed; returns the exit code."""
+    """Report in one sentence why the command has ended, and what has changed; returns the exit code."""
     broken = _mute_broken_streams()
     if isinstance(error, OSError) and error.filename is None:  # not of a file, so of a stream
         broken = error

@@ -15,7 +15,7 @@ from service.access.api_keys import LONGEST_NOTE, SCOPES, Key, Scope
 
 
 def _name(_ctx: click.Context, _param: click.Parameter, value: str) -> str:
-    """It is shown in a list, a line each."""
+    """Accept a name that fits on one line of a list."""
     if not (value.isprintable() and 0 < len(value) <= LONGEST_NOTE):
         msg = f"expected 1 to {LONGEST_NOTE} printable characters, got {value!r}"
         raise click.BadParameter(msg)

@@ -12,7 +12,7 @@ from cli.context import Workspace
 @click.command()
 @click.pass_obj
 def serve(place: Workspace) -> None:
-    """Run the service with gunicorn, as gunicorn.conf.py in this folder says."""
+    """Run the service with gunicorn, configured by gunicorn.conf.py in this folder."""
     if not Path("gunicorn.conf.py").is_file():
         msg = f"there is no gunicorn.conf.py in {Path.cwd()}; run this command in the folder that holds it"
         raise click.ClickException(msg)

@@ -60,8 +60,8 @@ def train(  # noqa: PLR0913 -- one for each option
 ) -> None:
     """Train a version and publish it; the first one is deployed too.
 
-    Exit code 0: done; 1: failed, and nothing has changed; 5: failed or interrupted, and the last line says what is
-    published or deployed.
+    Exit code 0: done; 1: failed, and nothing has changed; 5: failed or interrupted, and the last line states what
+    is published or deployed.
     """
     if query is not None and data is None:
         msg = "--query needs --data with a .duckdb file"
@@ -95,9 +95,9 @@ def retrain(  # noqa: PLR0913 -- one for each option
 ) -> None:
     """Train a challenger on new data, judge it against the champion, and deploy it only if it is better.
 
-    Exit code 0: better and deployed (or, of a dry run, better); 3: deployed, but no worker lives to confirm it; 4: not
+    Exit code 0: better and deployed (or, of a dry run, better); 3: deployed, but no running worker confirmed it; 4: not
     better, so it stays published and is not deployed; 1: failed, and everything is as it was; 5: failed or interrupted,
-    and the last line says what is published or deployed.
+    and the last line states what is published or deployed.
     """
     with _training():
         from train.promotion.retraining import RetrainOptions, retrain
@@ -127,7 +127,7 @@ def _judged(place: Workspace, keep: int, verdict: "Verdict") -> bool:
 
 @contextmanager
 def _training() -> Iterator[None]:
-    """Say what to install when what is imported inside is not there."""
+    """Name the requirements to install if an import inside fails."""
     try:
         yield
     except ImportError as error:

@@ -1,8 +1,8 @@
-"""Who takes the next connection: of the workers of one master, the one that has the fewest.
+"""Balances connections: the worker with the fewest open connections accepts the next one.
 
-All workers wait at the same sockets, and the kernel wakes all of them. Left to whoever comes first, one worker takes
+All workers wait at the same sockets, and the kernel wakes all of them. Without balancing, one worker takes
 all that wait before another is awake; with the few and long-lived connections of a proxy or of a batch client, one core
-then works while the others idle. So the workers tell each other how many connections they have. Of two
+then works while the others idle. So each worker publishes how many connections it has. Of two
 workers, one took all of four connections in 9 of 20 trials without this; with it, each took two in 20 of 20. It costs
 25 µs a connection.
 """
@@ -28,9 +28,9 @@ HEAD_START_SECONDS: Final = 0.01
 
 
 class ConnectionCounts:
-    """How many connections each worker has, in memory that they share. To be made before the first of them is forked.
+    """The number of connections of each worker, in memory that they share. The master makes it before it forks.
 
-    A place is its owner's to write. What is read may be late: it decides about a head start, and about nothing else.
+    A place is its owner's to write. A value that is read may be late: it only decides about a head start.
     """
 
     def __init__(self) -> None:
@@ -103,7 +103,7 @@ class Acceptor:
             self._loop.add_reader(listener, self._accept, listener)
 
     def close(self) -> None:
-        """Take no more; who waits is another worker's, or ours after the next `open`."""
+        """Accept no more. Waiting connections go to another worker, or to this one after the next `open`."""
         self.is_open = False
         self._census.publish(self._place, AWAY)
         for listener in self._listeners:
@@ -131,7 +131,7 @@ class Acceptor:
 
     def _accept(self, listener: socket.socket) -> None:
         if self._is_anothers():
-            os.sched_yield()  # to whom it is left; the loop calls again as long as somebody waits
+            os.sched_yield()  # to the other worker; the loop calls again while a connection waits
         else:
             self._take(listener)
 
@@ -162,7 +162,7 @@ class Acceptor:
         if fewer is None:
             self._polite_to = None
             return False
-        if fewer != self._polite_to:  # it has taken one, or it is somebody else
+        if fewer != self._polite_to:  # it has taken one, or it is another worker
             self._polite_to, self._polite_until = fewer, self._loop.time() + HEAD_START_SECONDS
         return self._loop.time() < self._polite_until
 

@@ -51,7 +51,7 @@ PHRASES: Final = {413: "Payload Too Large", 414: "URI Too Long"}  # RFC 9110 has
 
 
 class Phase(enum.Enum):
-    """What a connection is waiting for. AWAITING_REQUEST and IDLE ones have no request in hand."""
+    """The event that a connection waits for. AWAITING_REQUEST and IDLE ones have no request in hand."""
 
     AWAITING_REQUEST = enum.auto()  # its first byte
     HEADER = enum.auto()  # the rest of a header
@@ -62,7 +62,7 @@ class Phase(enum.Enum):
 
 
 class Owner(Protocol):
-    """What a connection needs of its worker."""
+    """The part of a worker that a connection uses."""
 
     adapter: WsgiAdapter
     alive: bool
@@ -112,7 +112,7 @@ class LoggedResponse(NamedTuple):
 
 
 class _Steps(NamedTuple):
-    """What is left to do for an answer that is made in steps."""
+    """The rest of an answer that is made in steps."""
 
     unfinished: Unfinished
     environ: WSGIEnvironment
@@ -343,7 +343,7 @@ class Connection(asyncio.Protocol):
         date = b"" if answer.is_dated else _date_line(int(time.time()))
         if self._is_last:
             end = b"Connection: close\r\n\r\n"
-        else:  # an older client that is not told so waits for the end of the connection
+        else:  # without it, an older client waits for the end of the connection
             end = b"Connection: keep-alive\r\n\r\n" if protocol == "HTTP/1.0" else b"\r\n"
         return b"".join((_status_line(protocol, answer.status), answer.lines, date, end))
 
@@ -432,7 +432,7 @@ class Connection(asyncio.Protocol):
         self._answer_parsed(self.worker.adapter.refusing(status, detail, headers))
 
     def _refuse_malformed(self, status: int) -> None:
-        """Answer what is no request, and let the application know."""
+        """Answer bytes that are not a request, and inform the application."""
         refusing = error_application(status, MALFORMED[status], self.worker.unparsed(status))
         answer = self.worker.adapter.answer(refusing, {"REQUEST_METHOD": "GET"})
         self._is_last = True
@@ -440,7 +440,7 @@ class Connection(asyncio.Protocol):
         self._close()
 
     def _close(self) -> None:
-        """Close; but read on for a moment after an early answer, else the kernel's reset would take it away."""
+        """Close. After an early answer, read on for a moment: the kernel's reset would discard the answer."""
         if self._is_closing:
             return
         self._is_closing = True

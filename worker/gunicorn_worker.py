@@ -170,7 +170,7 @@ class AppraiserWorker(Worker):  # type: ignore[misc]  # gunicorn carries no type
         self._wake.set()
 
     def _quit(self) -> None:
-        """Stop without waiting for anybody."""
+        """Stop without waiting for connections."""
         self._is_quitting = True
         if self.alive:
             self.cfg.worker_int(self)
@@ -198,7 +198,7 @@ class AppraiserWorker(Worker):  # type: ignore[misc]  # gunicorn carries no type
         await self._shutdown()
 
     async def _tick(self) -> None:
-        """Beat the heart, expire what is overdue, wait for the next tick or for somebody to wake us."""
+        """Beat the heart, expire what is overdue, wait for the next tick or a wake-up."""
         self.notify()
         now = self.loop.time()
         # When all places are taken, a connection that idles makes room sooner.
@@ -215,7 +215,7 @@ class AppraiserWorker(Worker):  # type: ignore[misc]  # gunicorn carries no type
         """Close what is idle, give the rest until `stop_by`; no connection is left after that."""
         self.acceptor.finish()
         for listener in self.sockets:
-            listener.close()  # so that who comes now is refused at once, or goes to another worker
+            listener.close()  # new connections are refused at once, or go to another worker
         self.stop_by = self.loop.time() + min(self.limits.stop_seconds, self.cfg.graceful_timeout / 2)
         for connection in tuple(self.connections):
             connection.stop()

@@ -1,4 +1,4 @@
-"""What a client may cost, and how many connections a process may hold.
+"""Limits of what a client costs, and of the connections that a process holds.
 
 Each connection takes a descriptor, and the kernel limits those of a process. Without a descriptor a connection cannot
 be accepted, but neither can the deployment be read nor the journal be rotated.
@@ -63,7 +63,7 @@ RESERVE: Final = 64
 
 
 class Descriptors(NamedTuple):
-    """What a process has of them."""
+    """The file descriptors of a process."""
 
     limit: int
     """The soft limit: what it may have at once."""
@@ -74,7 +74,7 @@ class Descriptors(NamedTuple):
 
     @classmethod
     def of_this_process(cls) -> Descriptors:
-        """What this process has now."""
+        """The descriptors of this process now."""
         limit, most = (_finite(value) for value in resource.getrlimit(resource.RLIMIT_NOFILE))
         return cls(limit, most, sum(1 for _ in os.scandir("/proc/self/fd")) - 1)  # less that of the listing itself
 

@@ -46,7 +46,7 @@ MAX_KNOWN_HEADS: Final = 256
 
 
 class KnownHead(NamedTuple):
-    """What a header stands for, of a request that is framed by its length and leaves the connection open."""
+    """The result of parsing a header, of a request that is framed by its length and leaves the connection open."""
 
     environ: WSGIEnvironment
     """Without what all requests of a connection share."""
@@ -355,7 +355,7 @@ class RequestParser:
 
 
 def _malformed(error: HttpParserError, fields: bytes) -> MalformedError:
-    """What llhttp's error stands for, if it has read these fields."""
+    """The error for what llhttp refuses in these fields."""
     codings = [found.decode("latin-1") for found in CODING_LINE.findall(b"\n" + fields)]
     if codings and not CODINGS.issuperset(codings_of(",".join(codings))):
         return MalformedError(501)

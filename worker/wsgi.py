@@ -163,7 +163,7 @@ def _close(iterable: Iterable[bytes]) -> None:
 
 
 class _Response:
-    """What the application said to `start_response`, and the chunks of its body."""
+    """The arguments of `start_response`, and the chunks of the body."""
 
     __slots__ = ("chunks", "headers", "status")
 
@@ -186,7 +186,7 @@ class _Response:
         return self.chunks.append
 
     def finish(self, method: str) -> Answer:
-        """Return the answer as it is sent. It is whole, so it always says its length."""
+        """Return the answer as it is sent, always with its length."""
         if not self.status:
             message = "the application returned without calling start_response"
             raise RuntimeError(message)

@@ -29,7 +29,7 @@ EMPTY: Final = " \t,"  # no key has any of them
 
 
 class Access(NamedTuple):
-    """What a route asks of who asks."""
+    """The requirements of a route."""
 
     scope: Scope | None
     """None where nobody needs a key."""
@@ -37,7 +37,7 @@ class Access(NamedTuple):
     """Whether requests that may pass are counted; those that are refused always are."""
 
 
-# Health checks of load balancers ask the server itself, HAProxy's by default: it answers, whoever asks.
+# Health checks of load balancers ask the server itself, HAProxy's by default: it answers all of them.
 SERVER: Final = frozenset({"/", "*"})
 IT_ANSWERS: Final = Reply(204, (("Allow", "GET, HEAD, OPTIONS, POST"),), b"")
 
@@ -67,7 +67,7 @@ class Guard:
         self._clock = clock
 
     def __call__(self, environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
-        """Pass the request on, or say why not."""
+        """Pass the request on, or refuse it with the reason."""
         asked = trace.of(environ)
         access = self._access.get(asked.route)
         if access is None and environ["REQUEST_METHOD"] == "OPTIONS" and environ["PATH_INFO"] in SERVER:
@@ -105,7 +105,7 @@ class Guard:
         held = keys.authenticate(presented)
         if held is None:
             raise UnauthorizedError(NOT_VALID, presented=True)
-        asked.key_id = held.key_id  # what is wrong with it, is said to who has its secret, and to nobody else
+        asked.key_id = held.key_id  # the reason is stated only if the secret is right
         if held.is_revoked:
             raise UnauthorizedError(REVOKED, presented=True)
         if held.expires_at * 1e9 <= self._clock():

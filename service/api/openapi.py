@@ -218,7 +218,7 @@ def _as_all(operation: dict[str, Any]) -> dict[str, Any]:
 
 
 def _link(operation: str, version: str) -> dict[str, Any]:
-    """How an operation is asked for the version that an answer names, somewhere in its body."""
+    """A link to an operation, with the version that an answer names somewhere in its body."""
     return {"operationId": operation, "parameters": {"model_version": f"$response.body#/{version}"}}
 
 
@@ -227,7 +227,7 @@ def _query_parameters(options: type[Choice]) -> list[dict[str, Any]]:
 
 
 def _query_parameter(name: str, schema: dict[str, Any]) -> dict[str, Any]:
-    value, *_null = schema.pop("anyOf", [{}])  # no query can say null: a parameter is there or not
+    value, *_null = schema.pop("anyOf", [{}])  # a query has no null: a parameter is present or not
     schema = {key: fact for key, fact in (schema | value).items() if fact is not None}
     return {"name": name, "in": "query", "required": False, "description": schema.pop("description"), "schema": schema}
 

@@ -41,7 +41,7 @@ STATIC: Final = Path(__file__).parent / "static"
 
 
 class Views(NamedTuple):
-    """What the views answer from."""
+    """The views, with the parts of the service that they answer from."""
 
     answerer: Answerer
     models: ModelRegistry
@@ -109,7 +109,7 @@ class Views(NamedTuple):
 
 
 def summarize(serving: LoadedDeployment) -> ModelList:
-    """What /models says."""
+    """The answer of /models."""
     deployment, arms = serving.deployment, serving.deployment.arms
     models = [
         ModelSummary(
@@ -126,7 +126,7 @@ def summarize(serving: LoadedDeployment) -> ModelList:
 
 
 def describe(model: ServedModel, generation: int) -> ModelInfo:
-    """What /model/info says of a version."""
+    """The answer of /model/info for a version."""
     manifest = model.manifest
     return ModelInfo(
         version=manifest.version,
