@@ -1,4 +1,4 @@
-"""How gunicorn runs the service: bare `gunicorn` in this folder reads this file. Each number carries its reason."""
+"""Configures gunicorn: bare `gunicorn` in this folder reads this file. Each number carries its reason."""
 
 import os
 import socket
@@ -29,7 +29,7 @@ def usable_cpus(cgroup: Path = Path("/sys/fs/cgroup")) -> int:
 
 
 def addresses(port: int, make: Callable[[int], socket.socket] = socket.socket) -> list[str]:
-    """Where to listen: on IPv4 and IPv6, as far as this host has them, which only trying tells."""
+    """Where to listen: on IPv4 and IPv6, as far as this host has them, which only a trial shows."""
     try:
         with make(socket.AF_INET6) as probe:
             probe.bind(("::", 0))
@@ -92,27 +92,27 @@ limit_request_line = 4094
 limit_request_fields = 64
 limit_request_field_size = 8190
 
-# An idle connection costs a worker 5 kB. Who comes when all are taken waits until one is free.
+# An idle connection costs a worker 5 kB. If all are taken, a new one waits until one is free.
 worker_connections = 1000
 
 # The heartbeat is a file: on a disk, a slow fsync would look like a dead worker. On /dev/shm there is none; where that
 # is missing or read-only, the run folder is written to anyway.
 worker_tmp_dir = heartbeat_folder(Path("/dev/shm"), settings.run)  # noqa: S108 -- memory, named as gunicorn's manual does
 
-# A socket for remote control that nobody here uses.
+# A socket for remote control that is not used here.
 control_socket_disable = True
 
-# What is said of a client by others than these proxies is not believed; gunicorn's own default would believe this host.
+# What others than these proxies send about a client is not believed; gunicorn's own default would believe this host.
 # A socket of both families gives an IPv4 peer as ::ffff:1.2.3.4.
 forwarded_allow_ips = ",".join(as_peers(settings.trusted_proxies))
 
 # And they are believed by the one header that deploy/nginx.conf sets: a client could send the others through a proxy.
-# gunicorn itself believes everybody at a UNIX socket: where nobody is trusted, no header says anything.
+# gunicorn itself trusts every peer at a UNIX socket: if no peer is trusted, no header states the scheme.
 secure_scheme_headers = {"X-FORWARDED-PROTO": "https"} if settings.trusted_proxies else {}
 
 
 class Lines(Logger):  # type: ignore[misc]  # gunicorn carries no types
-    """Says on stdout what gunicorn says, in the shape of the requests' lines, and waits for no reader."""
+    """Writes gunicorn's log to stdout, in the shape of the requests' lines, and waits for no reader."""
 
     # Not gunicorn's setting logconfig_dict: with it, gunicorn adds a line of its own for each request, with its query.
     def setup(self, cfg: Any) -> None:  # noqa: ANN401 -- untyped

@@ -22,8 +22,11 @@ REVISED: Final = (
     "docs/troubleshooting.md",
     "docs/worker.md",
     "cli",
+    "gunicorn.conf.py",
     "service/api",
-    "service/access/guard.py",
+    "service/access",
+    "service/deployment",
+    "service/predictions",
     "worker",
 )
 MAX_WORDS: Final = 30

@@ -1,9 +1,9 @@
-"""Keys of clients: what is stored of one, who writes it, and what a worker asks of it. Both halves of the format.
+"""Keys of clients: their file, the commands that write it, and the workers that read it.
 
 <artifacts>/keys.json    replaced by rename, as the deployment is; workers follow it
 
-A key is `apr_<id>_<secret>`. Stored is the SHA-256 of the secret: it has 256 random bits, so there is nothing to guess
-that a slow or salted hash would protect.
+A key is `apr_<id>_<secret>`. Stored is the SHA-256 of the secret: it has 256 random bits, so a slow
+or salted hash would protect nothing more.
 """
 
 import hashlib
@@ -44,7 +44,7 @@ logger = logging.getLogger(__name__)
 
 
 class Key(Part):
-    """What is stored of a key."""
+    """A key as it is stored."""
 
     # Unknown fields are those of a later release. They are kept: a release that revokes a key must not remove them.
     model_config = ConfigDict(extra="allow")
@@ -60,7 +60,7 @@ class Key(Part):
     revoked_at: AwareDatetime | None = None
 
     def state(self, now: datetime) -> Literal["active", "expired", "revoked"]:
-        """What it is worth now."""
+        """The state of the key now."""
         if self.revoked_at is not None:
             return "revoked"
         return "expired" if self.expires_at is not None and self.expires_at <= now else "active"
@@ -91,7 +91,7 @@ class KeyStore(LockedFolder):
         self._clock = clock or (lambda: datetime.now(UTC))
 
     def stored(self) -> tuple[Key, ...]:
-        """Every key, oldest first; none where there is no file. Raises UnreadableKeysError or DamagedKeysError."""
+        """Every key, oldest first; none if the file does not exist. Raises UnreadableKeysError or DamagedKeysError."""
         return self._read().keys
 
     def _read(self) -> _Keys:
@@ -106,7 +106,7 @@ class KeyStore(LockedFolder):
             raise DamagedKeysError(msg) from error
 
     def stamp(self) -> Stamp | None:
-        """A value that changes whenever the keys change; None if there is no file. Costs one `stat`.
+        """A value that changes whenever the keys change; None if the file does not exist. Costs one `stat`.
 
         Raises UnreadableKeysError.
         """
@@ -116,7 +116,7 @@ class KeyStore(LockedFolder):
             raise _unreadable(error) from error
 
     def create(self, note: str, scopes: Iterable[Scope], lifetime: timedelta | None) -> tuple[Key, str]:
-        """Make a key; returns what is stored and the key itself, which nobody can tell again.
+        """Make a key; returns what is stored and the key itself, which is not stored.
 
         Raises DamagedKeysError or NotWritableError, and then nothing has changed.
         """
@@ -196,7 +196,7 @@ class ActiveKey(NamedTuple):
     is_revoked: bool
 
 
-# What an unknown id is compared with, so that it is as much work as a known one; nobody has this secret.
+# What an unknown id is compared with, so that it is as much work as a known one; no key has this secret.
 _NOBODYS: Final = secrets.token_bytes(32)
 
 
@@ -258,7 +258,7 @@ class Keys:
 
     @property
     def are_known(self) -> bool:
-        """Whether they have been read since the start: before, nobody can be let pass."""
+        """Whether they have been read since the start: before, no request can pass."""
         return self._file.value is not None
 
     @property

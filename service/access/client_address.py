@@ -1,4 +1,4 @@
-"""The address of a client, also behind proxies: only what a trusted proxy says is believed."""
+"""The address of a client, also behind proxies: only a trusted proxy is believed."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ TRANSLATED: Final = IPv6Network("64:ff9b::/96")  # RFC 6052: IPv4 clients of a s
 
 
 class Clients(NamedTuple):
-    """How clients are told apart."""
+    """The rules that distinguish clients."""
 
     trusted: Sequence[Proxy] = ()
     """Proxies whose word is believed."""
@@ -30,12 +30,12 @@ class Clients(NamedTuple):
 
 
 def client_address(environ: WSGIEnvironment, trusted: Sequence[Proxy]) -> str:
-    """Return the address of whoever asks: of the peer or, where that is a trusted proxy, of whom it was asked by.
+    """Return the address of the client: of the peer or, if the peer is a trusted proxy, of the client behind it.
 
     Each proxy adds the address of its own peer at the right end of X-Forwarded-For. So the client is the right-most
-    one there that is no trusted proxy; what stands left of it is what the client said, and anybody can say anything.
-    Where an entry is no address, it is the proxy that wrote it. '' for a UNIX socket, which has none, unless a proxy
-    is trusted there and says an address.
+    one there that is not a trusted proxy; what stands left of it was sent by the client and can be anything.
+    Where an entry is not an address, it is the proxy that wrote it. '' for a UNIX socket, which has none, unless a
+    proxy is trusted there and names an address.
     """
     peer = plain(environ.get("REMOTE_ADDR", ""))
     client = _address(peer) if trusted else None

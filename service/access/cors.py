@@ -1,4 +1,4 @@
-"""Lets pages of other origins ask the service, from the browsers of their visitors: only where the operator says so.
+"""Lets pages of other origins ask the service, from the browsers of their visitors: only where the operator allows it.
 
 https://fetch.spec.whatwg.org/#http-cors-protocol has the protocol. Cookies are never asked for, so none are allowed.
 """
@@ -32,7 +32,7 @@ class Cors:
         self._origins = frozenset(origins)
 
     def __call__(self, environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
-        """Answer a preflight; say of any other answer whether a page may read it."""
+        """Answer a preflight; mark any other answer as readable for a page or not."""
         origin = environ.get("HTTP_ORIGIN")
         is_allowed = origin is not None and not self._origins.isdisjoint((origin, ANY))
         told: Headers = (VARY, ("Access-Control-Allow-Origin", str(origin))) if is_allowed else (VARY,)

@@ -1,7 +1,7 @@
-"""How often a client may ask: a moving window, in the memory of each worker or in Redis for all of them together.
+"""Rate limits: a moving window, in the memory of each worker or in Redis for all of them together.
 
 A worker answers inline, so whatever it waits for, all of its clients wait for. While Redis does not answer in time,
-nobody waits for it, and the setting decides: everybody passes, or nobody.
+no request waits for it, and the setting decides: all pass, or none.
 """
 
 import math
@@ -15,7 +15,7 @@ SECONDS: Final = {"second": 1, "minute": 60, "hour": 3_600, "day": 86_400}
 
 
 class Counts(Protocol):
-    """Who counts what could not be looked up."""
+    """Counts the requests whose limit could not be looked up."""
 
     def limit_unknown(self, decision: OnFailure) -> None:
         """A request was let pass, or refused, without the limit."""

@@ -1,7 +1,7 @@
 """A moving window in Redis: all workers of all hosts count together.
 
 * Requests never wait for a connection. Resolving the name, connecting, TLS and AUTH happen in a thread beside them;
-  while there is no connection, the answer is None: not known.
+  without a connection, the answer is None: not known.
 * A connection that fails, or has no answer within ANSWER_SECONDS, is given up at once: its answer may still come, and
   would be taken for that to another request. So is one that is late STRIKES times in a row. The thread makes another,
   which is taken when it answers in time. It resolves the name anew, so a Redis that has moved is found.
@@ -117,7 +117,7 @@ class RedisWindow:
         self._look_seconds = look_seconds
         self._idle_seconds = idle_seconds
         self._link: Link | None = None
-        self._lock = threading.Lock()  # of whoever asks the link
+        self._lock = threading.Lock()  # of the callers of the link
         self._strikes = 0
         self._is_idle = True
         self._is_lost = threading.Event()
@@ -174,7 +174,7 @@ class RedisWindow:
                 )
                 is_told = True
             pause = min(2 * pause or FIRST_LOOK_SECONDS, self._look_seconds)
-            time.sleep(pause)  # nothing tells when a server is back
+            time.sleep(pause)  # no event reports that a server is back
 
     def _take_up(self) -> str | None:
         """Make a link, and take it if it answers in time; returns what is wrong, without any address or secret."""
@@ -193,12 +193,12 @@ class RedisWindow:
         return None
 
     def _watch(self) -> None:
-        """Return when the link is lost; try it while nobody else does."""
+        """Return when the link is lost; try it while no request does."""
         while not self._is_lost.wait(self._idle_seconds):
             with self._lock:
                 link = self._link
                 if self._is_idle and link is not None and self._problem(link) is not None:
-                    self._give_up(link)  # and another is made before somebody asks
+                    self._give_up(link)  # and another is made before a request comes
                 self._is_idle = True
 
     @staticmethod

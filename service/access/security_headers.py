@@ -1,7 +1,7 @@
-"""What every answer tells a browser: that it may do nothing with it which the service has no use for.
+"""Headers of every answer that forbid a browser all that the service does not use.
 
-https://cheatsheetseries.owasp.org/cheatsheets/REST_Security_Cheat_Sheet.html#security-headers has the reasons. Nothing
-says HTTPS only (HSTS): that is the proxy's, which speaks it.
+https://cheatsheetseries.owasp.org/cheatsheets/REST_Security_Cheat_Sheet.html#security-headers has the reasons. HTTPS
+only (HSTS) is left to the proxy, which speaks it.
 """
 
 from typing import Final
@@ -28,5 +28,5 @@ PAGE_HEADERS: Final[Headers] = (*_ALL, ("Content-Security-Policy", _OWN))
 
 
 def headers_of(route: str) -> Headers:
-    """The headers of a route's answers; none but those of the documentation may be kept by anybody."""
+    """The headers of a route's answers; only those of the documentation may be kept."""
     return PAGE_HEADERS if route.startswith(PAGES) else DATA_HEADERS

@@ -70,7 +70,7 @@ class ServedModel:
 
 
 class Selection(NamedTuple):
-    """Who answers a request."""
+    """The version that answers a request."""
 
     model: ServedModel
     arm: Arm
@@ -79,7 +79,7 @@ class Selection(NamedTuple):
 
 
 class LoadedDeployment:
-    """A deployment in memory: its models, and who gets which. Never changed, only replaced as a whole."""
+    """A deployment in memory: its models, and the choice among them. Never changed, only replaced as a whole."""
 
     def __init__(self, deployment: Deployment, models: Mapping[str, ServedModel]) -> None:
         self.deployment = deployment
@@ -107,17 +107,17 @@ class LoadedDeployment:
 
 
 class Loads(Protocol):
-    """Who counts what becomes of versions."""
+    """Counts the versions that are loaded or refused."""
 
     def loaded(self, version: str) -> None:
-        """It is in memory now."""
+        """Count a version that is in memory now."""
 
     def refused(self, version: str, reason: str) -> None:
-        """It cannot be served, for one of a few reasons."""
+        """Count a version that cannot be served, for one of a few reasons."""
 
 
 class Uncounted:
-    """Nobody does."""
+    """Counts nothing."""
 
     def loaded(self, version: str) -> None:
         """Do nothing."""
@@ -137,7 +137,7 @@ class _Refusal(NamedTuple):
 
 
 class ModelRegistry:
-    """What is in service, or the reason why there is nothing.
+    """The deployment in service, or the reason why none is.
 
     A refusal ends when its cause ends. What could not be read is tried again at every look, what is damaged when its
     files change, what failed for an unforeseen reason a minute later too; and all of it when the deployment changes.
@@ -164,7 +164,7 @@ class ModelRegistry:
         return self._serving is not None
 
     def serving(self) -> LoadedDeployment:
-        """Return what answers. Raises NotReadyError with a sentence that says what to do."""
+        """Return what answers. Raises NotReadyError with a sentence that states what to do."""
         if self._serving is None:
             raise NotReadyError(self._reason)
         return self._serving
@@ -179,7 +179,7 @@ class ModelRegistry:
         """Load what is deployed and not yet loaded; returns whether anything is new since the last look. Never raises.
 
         All of it is served, or what was served before, or at the start what there is. A worker that dies while it boots
-        takes the service down; one without a model can say so.
+        takes the service down; one without a model can answer so.
         """
         if self._pointer.look():
             self._is_behind = True
@@ -201,7 +201,7 @@ class ModelRegistry:
         self.follow()
 
     def _lose(self, failure: AppraiserError | None) -> None:
-        """Nothing is deployed, or nobody knows what: what is served is served on."""
+        """Nothing is deployed, or the deployment is unknown: the former one stays in service."""
         told = (Refused(reason=str(failure)),)
         if isinstance(failure, NothingDeployedError):
             self._reason = NOTHING_DEPLOYED
@@ -222,7 +222,7 @@ class ModelRegistry:
         if {deployment.champion, *deployment.split} <= models.keys():
             serving = LoadedDeployment(deployment, models)
             self.generation = deployment.generation
-        elif former is None and models:  # at boot, with nothing to go on with: champion, previous or arm, who is left
+        elif former is None and models:  # at boot, with nothing in service: the champion, the previous one or an arm
             left = deployment.model_copy(update={"champion": next(iter(models)), "split": {}})
             serving = LoadedDeployment(left, models)
         self.refused = tuple(

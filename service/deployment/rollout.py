@@ -11,22 +11,22 @@ from pricing.inference.sandbox import load_in_sandbox
 from service.deployment.worker_slots import RunFolder, WorkerState
 
 WAIT_SECONDS: Final = 10.0  # workers follow within a second; one that is stuck in a large batch takes longer
-LOOK_SECONDS: Final = 0.05  # workers are other processes, perhaps in other containers: nothing tells us but a look
+LOOK_SECONDS: Final = 0.05  # workers are other processes, perhaps in other containers: only a look shows their state
 
 
 class RolloutError(DeploymentError):
-    """Not every worker serves what was deployed. The text says why, a note what stays deployed."""
+    """Not every worker serves what was deployed. The text states why, a note what stays deployed."""
 
 
 class Rollout(NamedTuple):
-    """What was deployed, and how many workers serve it: all that live, and if none does, nobody has confirmed it."""
+    """A deployment, and how many workers serve it: all that run. If none runs, the deployment is unconfirmed."""
 
     deployment: Deployment
     workers: int
 
 
 class _Done(NamedTuple):
-    """What became of a deployment that failed, and whether it stays."""
+    """The end of a deployment that failed, and whether it stays."""
 
     sentence: str
     stays: bool
@@ -42,11 +42,11 @@ def roll_out(
     """Deploy what `target` makes of the current deployment, and return when every living worker serves it.
 
     Every version that would answer is proved before. When a worker cannot serve it, within `seconds`, or the waiting
-    fails, what was deployed before is deployed again under a new generation, and RolloutError says why. An interruption
-    does the same and goes on, with a note. Raises RunFolderError, and what `load_in_sandbox` and
+    fails, what was deployed before is deployed again under a new generation, and RolloutError states why. An
+    interruption does the same and goes on, with a note. Raises RunFolderError, and what `load_in_sandbox` and
     `Store.swap_pointer` raise, too; then nothing has changed.
     """
-    run.workers()  # who cannot look at them must not deploy either
+    run.workers()  # a command that cannot read their states must not deploy
     before = store.current()
     wanted = target(before)
     for version in {wanted.champion, *wanted.split}:
@@ -71,13 +71,13 @@ def roll_out(
 
 
 def told(deployment: Deployment) -> str:
-    """What is deployed, as a sentence."""
+    """A sentence about a deployment."""
     arms = " ".join(f"{version}={weight}" for version, weight in deployment.arms.items())
     return f"{arms if deployment.split else deployment.champion} is deployed as generation {deployment.generation}"
 
 
 def _left_by(error: BaseException, store: Store, wanted: DeploymentPlan, after: int) -> Deployment | None:
-    """What `Store.swap_pointer` has deployed before it was interrupted; an error of its own leaves nothing."""
+    """The deployment that `Store.swap_pointer` made before it was interrupted; None after an error of its own."""
     if isinstance(error, Exception):
         return None
     now = store.current()
@@ -93,7 +93,7 @@ def _note(error: BaseException, done: _Done, store: Store) -> None:
 
 
 def _wait(store: Store, run: RunFolder, deployment: Deployment, seconds: float) -> int:
-    """How many workers live, once each of them serves the deployment. Raises RolloutError with the reason."""
+    """The number of running workers, once each of them serves the deployment. Raises RolloutError with the reason."""
     deadline = time.monotonic() + seconds
     while True:
         workers = run.workers()
@@ -121,7 +121,7 @@ def _check_refusals(behind: list[WorkerState], generation: int) -> None:
 def _take_back(store: Store, before: Deployment | None, failed: Deployment) -> _Done:
     """Deploy again what was deployed before, unless another deployment has come since; returns what was done.
 
-    Whatever goes wrong, a second interruption too, the answer says what is deployed.
+    Whatever goes wrong, a second interruption too, the answer states what is deployed.
     """
     if before is None:
         return _Done("nothing was deployed before, so it stays deployed: promote another version", stays=True)

@@ -19,7 +19,7 @@ logger = logging.getLogger(__name__)
 
 
 class Watcher:
-    """Keeps the models of one process as they are deployed, and says in its slot what that process serves."""
+    """Keeps the models of one process as they are deployed, and writes into its slot what that process serves."""
 
     def __init__(
         self,
@@ -46,7 +46,7 @@ class Watcher:
         self._thread.start()
 
     def look(self) -> None:
-        """Follow the deployment, and say so once when it has changed. Never raises."""
+        """Follow the deployment, and log each change once. Never raises."""
         try:
             if self._models.follow():
                 memory.trim_heap()
@@ -70,13 +70,15 @@ class Watcher:
         models = self._models
         ready, unreadable = models.is_ready, False
         if self._keys is not None:
-            self._keys.look()  # a worker that nobody asks says it too
+            self._keys.look()  # a worker without requests logs it too
             ready, unreadable = ready and self._keys.are_known, self._keys.unreadable is not None
         state = WorkerState(
             generation=models.generation, ready=ready, refused=models.refused, keys_unreadable=unreadable
         )
         if self._slot and state != self._said:
-            with suppress(OSError):  # a full disk: again with the next look, and whoever promotes says who is behind
+            with suppress(
+                OSError
+            ):  # a full disk: again with the next look, and `promote` names the worker that is behind
                 self._slot.write(state)
                 self._said = state
 

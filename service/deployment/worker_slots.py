@@ -1,16 +1,16 @@
-"""Which workers live on this host and what each of them serves: written by the workers, read by whoever deploys.
+"""The workers that run on this host, and what each of them serves: written by workers, read by commands that deploy.
 
-Workers of several releases share the folder during an upgrade. The state of a worker carries its format, as
-pricing/format.py says. The other files have no fields: another layout of one has another name, and `metrics` and
+Workers of several releases share the folder during an upgrade. The state of a worker carries its format, by
+the rule of pricing/format.py. The other files have no fields: another layout of one has another name, and `metrics` and
 `claim_log_message` look at the names below only.
 
 <run>/slot-0         locked by a worker as long as it lives: the kernel frees it, however the worker dies
 <run>/counter_0.db   what the workers of that slot have counted; see observability/metrics_file.py
 <run>/histogram_0.db
-<run>/slot-0.json    what that worker serves; of an unlocked slot it is nobody's
-<run>/.claims        locked while a slot is taken and its state reset, and while somebody looks: nobody sees half
+<run>/slot-0.json    what that worker serves; of an unlocked slot it means nothing
+<run>/.claims        locked while a slot is taken and its state reset, and while it is read: no reader sees half
 <run>/.masters       shared by all gunicorn masters of this folder
-<run>/said-*         what is said once, whatever the number of workers, until it is no longer true
+<run>/said-*         sentences that are logged once, by whatever worker, until they are no longer true
 """
 
 import fcntl
@@ -33,11 +33,11 @@ METRICS_FILE: Final = re.compile(r"(counter|histogram)_[0-9]+\.db")
 
 
 class RunFolderError(AppraiserError):
-    """The folder cannot be looked at, so that nobody knows who lives."""
+    """The folder cannot be read, so the running workers are unknown."""
 
 
 class WorkerState(Stored):
-    """What a worker has made of the deployment. A worker of a later release may say more."""
+    """The state of a worker. A worker of a later release may write more fields."""
 
     generation: int = 0
     """The deployment that is served whole; 0 when there is none yet."""
@@ -62,13 +62,13 @@ class Slot:
         return self._root / f"counter_{self.number}.db", self._root / f"histogram_{self.number}.db"
 
     def write(self, state: WorkerState) -> None:
-        """Say what this worker serves. Raises OSError."""
+        """Write what this worker serves. Raises OSError."""
         aside = self._root / f".slot-{self.number}.json"
         aside.write_bytes(state.model_dump_json().encode())
         aside.replace(_state_file(self._root, self.number))
 
     def claim_log_message(self, sentence: str) -> bool:
-        """Whether no worker of this service has said it yet; from now on one has. Raises OSError."""
+        """Whether no worker of this service has logged the sentence yet; from now on one has. Raises OSError."""
         try:
             self._said(sentence).touch(exist_ok=False)
         except FileExistsError:
@@ -76,7 +76,7 @@ class Slot:
         return True
 
     def forget(self, sentence: str) -> None:
-        """Let the sentence be said again, by the next worker that has reason to. Raises OSError."""
+        """Let the sentence be logged again, by the next worker that has reason to. Raises OSError."""
         self._said(sentence).unlink(missing_ok=True)
 
     def _said(self, sentence: str) -> Path:

@@ -1,12 +1,12 @@
 """From the bytes of a body to houses, at a cost that its size bounds, whatever is in it.
 
-pydantic's `validate_json` finds every problem of a body, copies the value that each is about, takes 300 bytes and more
-for each pair of brackets, and looks for each field among all names: 1 MiB may take 0.8 s and 160 MB. Therefore:
+pydantic's `validate_json` finds every problem of a body and copies the value that each is about. It takes 300 bytes for
+each pair of brackets, and looks for each field among all names. 1 MiB may take 0.8 s and 160 MB. Therefore:
 
 * The opening brackets of a body are counted first.
-* One with as few objects, names and values as a good one is read in one go, which tells only whether it is good.
+* One with as few objects, names and values as a good one is read in one go, which only decides whether it is good.
 * Any other is read as plain Python objects, to which an error refers without a copy.
-* Problems are looked for a few rows at a time, and no further than an answer tells.
+* Problems are looked for a few rows at a time, and no further than an answer lists.
 """
 
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
@@ -108,7 +108,7 @@ class HousesParser:
             return self._frame.validate_python(tree), []
         except ValidationError as error:
             problems = list(_problems(error))
-            if problems[0]["loc"][:1] in {(), ("houses",)}:  # `houses` is the first field: there are no rows to look at
+            if problems[0]["loc"][:1] in {(), ("houses",)}:  # `houses` is the first field, so no rows can be read
                 raise _invalid(problems) from error
             return {}, problems
 

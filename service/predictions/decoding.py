@@ -62,9 +62,9 @@ def _inflated(data: bytes, around: int, coding: str, room: int, most: int) -> tu
 
 
 def _around(body: bytes) -> int:
-    """What `deflate` is: zlib's format (RFC 1950) by the standard, and bare deflate (RFC 1951) from some clients.
+    """Decodes `deflate`: zlib's format (RFC 1950) by the standard, and bare deflate (RFC 1951) from some clients.
 
-    The first byte of zlib's says 8, the method; bare deflate begins so only with a padding that no encoder writes.
+    The first byte of zlib's holds 8, the method; bare deflate begins so only with a padding that no encoder writes.
     """
     is_zlib = len(body) > 1 and body[0] & 15 == zlib.DEFLATED and int.from_bytes(body[:2]) % 31 == 0
     return AS_ZLIB if is_zlib else AS_NOTHING

@@ -40,7 +40,7 @@ UNKNOWN: Final = "extra_forbidden"  # as pydantic calls it
 CONTRADICTION: Final = "contradiction"
 # A request without a content type was taken for JSON by the original, and still is.
 PLAIN_JSON: Final = frozenset({JSON_TYPE, ""})
-# What an answer says about the cache; nothing when it is off.
+# The header about the cache; none when it is off.
 HEADERS: "Final[Mapping[Outcome, Headers]]" = {"hit": (("X-Cache", "hit"),), "miss": (("X-Cache", "miss"),), "off": ()}
 
 
@@ -55,7 +55,7 @@ def _millisecond(milliseconds: int) -> str:
 
 
 class Request(NamedTuple):
-    """What an answer depends on. `body` may be one byte longer than allowed, which is how its reader says too long."""
+    """The request, as far as its answer depends on it. A body that is too long is one byte longer than allowed."""
 
     path: str
     query: str
@@ -67,7 +67,7 @@ class Request(NamedTuple):
 
     @property
     def client(self) -> bytes:
-        """Who asks, for the arm of a split: without a name, equal requests are on the same arm."""
+        """The client, for the arm of a split. Without a name, equal requests are on the same arm."""
         return self.client_id.encode("latin-1") or self.body
 
 

@@ -54,6 +54,6 @@ def _body(environ: "WSGIEnvironment", max_body_bytes: int) -> bytes:
     body = b""
     if length and length.isdecimal():
         body = stream.read(min(int(length), enough))
-    elif environ.get("wsgi.input_terminated"):  # else nobody says where it ends, and reading would wait forever
+    elif environ.get("wsgi.input_terminated"):  # without it the end is unknown, and reading would wait forever
         body = stream.read(enough)
     return body

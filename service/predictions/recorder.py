@@ -1,4 +1,4 @@
-"""What was told to a client, and the books that are kept on it: the journal and the metrics."""
+"""The predictions that were served, and their records: in the journal and in the metrics."""
 
 from collections import Counter
 from typing import NamedTuple, Protocol
@@ -26,14 +26,14 @@ class ServedPredictions(NamedTuple):
 
 
 class JournalWriter(Protocol):
-    """What a prediction asks of the journal."""
+    """The part of the journal that a prediction uses."""
 
     def append(self, context: Context, entries: list[Entry]) -> bool:
         """Record them in one piece; returns whether they are recorded. Never raises."""
 
 
 class NullJournal:
-    """The journal of a worker without a slot: who has none may not write as one, so all is dropped, and counted."""
+    """Stands in for the journal when the worker has no slot. Every record is dropped and counted as dropped."""
 
     def append(self, _context: Context, _entries: list[Entry]) -> bool:
         """Drop them."""
@@ -48,7 +48,7 @@ class PredictionRecorder:
         self._metrics = metrics
 
     def enter(self, told: ServedPredictions, trace: Trace) -> None:
-        """Record and count what was told. Never raises: a prediction is answered also when it cannot be recorded."""
+        """Record and count predictions. Never raises: a prediction is answered also when it cannot be recorded."""
         model, arm, generation = told.chosen
         level, hit = told.prediction.confidence_level, told.run.cache == "hit"
         source = Source(generation, model.manifest.version, arm, model.digest, level, hit)
