@@ -26,6 +26,7 @@ REVISED: Final = (
     "service/api",
     "service/access",
     "service/deployment",
+    "service/observability",
     "service/predictions",
     "worker",
 )

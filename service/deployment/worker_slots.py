@@ -10,7 +10,7 @@ the rule of pricing/format.py. The other files have no fields: another layout of
 <run>/slot-0.json    what that worker serves; of an unlocked slot it means nothing
 <run>/.claims        locked while a slot is taken and its state reset, and while it is read: no reader sees half
 <run>/.masters       shared by all gunicorn masters of this folder
-<run>/said-*         sentences that are logged once, by whatever worker, until they are no longer true
+<run>/`said-*`       sentences that are logged once, by whatever worker, while they are true
 """
 
 import fcntl

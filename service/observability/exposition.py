@@ -1,4 +1,4 @@
-"""What all workers of this service have counted, as one: for Prometheus, and as a summary for people and scripts."""
+"""The counts of all workers of this service, as one: for Prometheus, and as a summary for people and scripts."""
 
 import platform
 from collections import defaultdict
@@ -27,7 +27,7 @@ LIBRARIES: Final = ("appraiser", "onnxruntime")
 
 
 class Exposition(Collector):
-    """Adds up the numbers of all slots when it is asked, and looks who lives."""
+    """Adds up the numbers of all slots for each scrape, with the workers that run."""
 
     def __init__(self, run: RunFolder, store: Store, models: ModelRegistry) -> None:
         self._run = run
@@ -69,7 +69,7 @@ class Exposition(Collector):
         return MultiProcessCollector.merge(files)  # type: ignore[no-any-return, no-untyped-call]
 
     def _gauges(self) -> Iterator[Metric]:
-        with suppress(AppraiserError):  # who lives cannot be read: then there is nothing to say
+        with suppress(AppraiserError):  # the running workers are unknown, so their gauges are left out
             states = {str(number): state for number, state in self._run.states().items()}
             yield _gauge("appraiser_workers", [((), len(states))])
             for name, value in (
@@ -105,7 +105,7 @@ def _gauge(name: str, samples: Iterable[tuple[tuple[str, ...], float]]) -> Metri
 
 
 class _Counted:
-    """Samples of counters and histograms, added up over labels that nobody asks for."""
+    """Samples of counters and histograms, added up over labels that are not asked for."""
 
     def __init__(self, metrics: Iterable[Metric]) -> None:
         self._samples: defaultdict[str, list[Sample]] = defaultdict(list)

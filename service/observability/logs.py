@@ -1,4 +1,4 @@
-"""Log lines: JSON, one for each request and one for whatever else is said, in the same shape; on a terminal, colored.
+"""Log lines: JSON, one for each request and one for every other event, in the same shape; on a terminal, colored.
 
 No line holds a part of what a client has sent but its request id and the ids of its trace, which have a fixed form.
 """
@@ -71,12 +71,12 @@ class UnwaitingText(io.TextIOBase):
         return len(text)
 
     def writable(self) -> bool:
-        """It is written to."""
+        """True: texts are written to it."""
         return True
 
 
 def _line(level: str, status: int, facts: EventDict) -> bytes:
-    """What structlog's processors and renderer below would make of it; through them it takes 5 µs longer."""
+    """The line that structlog's processors and renderer below would make; through them it takes 5 µs longer."""
     event = {"time": datetime.now(UTC), "level": level, "event": "request", "status": status, **facts}
     return orjson.dumps(event, option=orjson.OPT_APPEND_NEWLINE | orjson.OPT_UTC_Z)
 
@@ -87,7 +87,7 @@ def _colored(level: str, status: int, facts: EventDict) -> bytes:
 
 
 def configuration() -> Mapping[str, object]:
-    """For `logging.config.dictConfig`: what gunicorn and the service say takes the shape of the request's line."""
+    """For `logging.config.dictConfig`: the lines of gunicorn and the service take the shape of the request's line."""
     return {
         "version": 1,
         "disable_existing_loggers": False,
@@ -154,5 +154,5 @@ def _text(event: EventDict, **_options: object) -> str:
 
 
 def _utf8(value: object) -> object:
-    """A text may hold surrogates, as the name of a file does that is no UTF-8."""
+    """A text may hold surrogates, as the name of a file does that is not UTF-8."""
     return value.encode(errors="backslashreplace").decode() if isinstance(value, str) else value

@@ -1,4 +1,4 @@
-"""What is counted, declared once: names, labels and buckets; and what a worker does when something happens.
+"""Metrics, declared once: names, labels and buckets; and the counts of a worker.
 
 Labels are routes, methods and statuses that the service has, versions that it has loaded, features of a house: never a
 text that a client has chosen.
@@ -20,7 +20,7 @@ from service.observability.metrics_file import Fate, InMemoryMetrics, Labels, Me
 
 
 class Declared(NamedTuple):
-    """What is known about a metric besides its numbers."""
+    """The declaration of a metric."""
 
     kind: Literal["counter", "histogram", "gauge"]
     labels: tuple[str, ...]
@@ -110,7 +110,7 @@ class Files(NamedTuple):
 
 
 def fate_of(versions: Collection[str], keys: Collection[str]) -> Fate:
-    """What becomes of a series when only these versions and keys are left."""
+    """The fate of each series when only these versions and keys are left."""
     kept = {"version": {"", RETIRED, *versions}, "key_id": {"", RETIRED, *keys}}
 
     def fate(name: str, labels: Labels) -> Labels | None:
@@ -196,7 +196,7 @@ def _text(bound: float) -> str:
 
 
 class _OfVersion(NamedTuple):
-    """What a prediction of one version touches, looked up once."""
+    """The numbers that a prediction of one version touches, looked up once."""
 
     inference: Buckets
     values: list[Buckets]
@@ -209,7 +209,7 @@ Outcome = Literal["hit", "miss", "off"]  # of a look into the cache
 
 
 class PredictionRun(NamedTuple):
-    """How a prediction came about."""
+    """The origin of a prediction."""
 
     cache: Outcome
     seconds: float
@@ -217,7 +217,7 @@ class PredictionRun(NamedTuple):
 
 
 class WorkerMetrics:
-    """What one worker counts."""
+    """The counts of one worker."""
 
     def __init__(self, files: Files | None = None) -> None:
         self._lock = threading.Lock()  # stock workers may run several threads
@@ -278,7 +278,7 @@ class WorkerMetrics:
             self._limit_unknown.of(decision).add(1.0)
 
     def unparsed(self, status: int) -> None:
-        """What came was not HTTP."""
+        """Count bytes that were not HTTP."""
         with self._lock:
             self._unparsed.of(str(status)).add(1.0)
 

@@ -41,7 +41,7 @@ class Sample:
 
     @property
     def value(self) -> float:
-        """What it is now."""
+        """The number now."""
         return self.numbers[self.index]
 
 
@@ -49,11 +49,11 @@ class InMemoryMetrics:
     """Numbers that live and end with this object."""
 
     def cell(self, _family: str, _name: str, _labels: dict[str, str], _about: str) -> Sample:
-        """A number of nobody else."""
+        """A number in memory."""
         return Sample(array("d", [0.0]), 0)
 
     def fold(self, _fate: Fate) -> None:
-        """Forget them: there is nobody that reads them."""
+        """Forget them: they have no readers."""
 
 
 class MetricsFile:

@@ -1,4 +1,4 @@
-"""What stands around every answer, whoever gives it: its id, its security headers, its count, its log line."""
+"""Wraps every answer, whatever gives it: its id, its security headers, its count, its log line."""
 
 import logging
 import sys
@@ -46,7 +46,7 @@ class Routes:
 
 
 class Observer:
-    """Wraps WSGI applications; made once, so that all answers of a process are told alike."""
+    """Wraps WSGI applications; made once, so that all answers of a process are logged alike."""
 
     def __init__(
         self, routes: Routes, metrics: WorkerMetrics, log: RequestLog | None, ids: Ids, unparsed: Headers = ()
@@ -75,7 +75,7 @@ class Observer:
         begun = time.perf_counter()
         trace = begin(environ, self._ids)
         trace.route = self._routes.of(environ["PATH_INFO"])
-        if trace.route == OTHER:  # before anybody looks at the path: who may ask for it, or who answers
+        if trace.route == OTHER:  # before the guard and the handlers look at the path
             environ["PATH_INFO"] = self._routes.without_slash(environ["PATH_INFO"])
             trace.route = self._routes.of(environ["PATH_INFO"])
         status = ""
@@ -92,10 +92,10 @@ class Observer:
                 return self._finish(answer, environ, trace, begun, start, lambda: status)
         except Exception as error:  # noqa: BLE001 -- whatever it raises is told and costs one answer
             reply = refusal(error, trace.request_id)
-            replacing = sys.exc_info() if status else None  # then this takes the place of what was said
+            replacing = sys.exc_info() if status else None  # this then takes the place of the former status
             start(REASONS[reply.status], list(reply.headers), replacing)
             answer = [reply.body]
-        # an application that says none is answered 500 by the server, which will find out
+        # without a status the server answers 500
         self._tell(environ, trace, status or "500", time.perf_counter() - begun)
         return answer
 
@@ -108,7 +108,7 @@ class Observer:
         start: "StartResponse",
         status: "Callable[[], str]",
     ) -> Iterator[bytes]:
-        """Pass on an answer that is made in steps, and tell of it at its end; of one that is given up, nothing."""
+        """Pass on an answer that is made in steps, and log it at its end; an answer that is given up is not logged."""
         try:
             yield from answer
         except Exception as error:  # noqa: BLE001 -- as `_answer`
@@ -139,5 +139,5 @@ class Observer:
             facts |= trace.parent._asdict()
         try:
             self._log.write(status, facts)
-        except OSError:  # nobody reads, or the disk is full
+        except OSError:  # the reader leaves no room, or the disk is full
             self._metrics.log_line_dropped()

@@ -1,4 +1,4 @@
-"""Bounds the numbers: those of versions and keys that are no longer in use are added up as one series, `retired`.
+"""Bounds the numbers: those of versions and keys out of use are added up as one series, `retired`.
 
 A series for every version that was ever served would make each scrape slower for as long as the service runs. Sums over
 all versions, or keys, never decrease by it. Values of features are left out: their bins are those of one version.
@@ -15,7 +15,7 @@ from service.observability.metrics_file import MetricsFile
 
 
 class HasIds(Protocol):
-    """What is asked of the keys."""
+    """The part of the keys that is used here."""
 
     def active(self) -> frozenset[str]:
         """The ids of those that are valid. Raises KeysUnknownError."""
@@ -48,6 +48,6 @@ class Retirement:
         with suppress(OSError):  # a full disk: with the next deployment; until then it is only slower
             self._metrics.retire(versions, keys)
         with suppress(OSError):
-            for path in self._run.unowned():  # of workers that are no more
+            for path in self._run.unowned():  # of former workers
                 with closing(MetricsFile(path)) as file:
                     file.fold(fate_of(versions, keys))

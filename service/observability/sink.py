@@ -1,9 +1,9 @@
 """Writes log lines to a descriptor without ever waiting for its reader.
 
 * A line that the reader leaves no room for is dropped and counted; the next line that is written is preceded by one
-  that says how many were dropped.
+  with the number of dropped lines.
 * O_NONBLOCK belongs to the open file description, which a shell, the master and other processes share. So it is never
-  set on a descriptor that was inherited: a pipe or a terminal is opened once more, a socket is told with every write.
+  set on a descriptor that was inherited: a pipe or a terminal is opened once more, a socket gets the flag with every write.
 * A pipe takes a line of up to PIPE_BUF bytes whole or not at all, so lines of several workers do not mix. The rest of a
   longer line that was written in part is written before anything else.
 """
@@ -77,10 +77,10 @@ def _dropped(lines: int, *, is_terminal: bool) -> bytes:
 
 
 def _writer(descriptor: int) -> Callable[[bytes], int]:
-    """What writes there and returns how many bytes it has written; it raises OSError instead of waiting."""
+    """A function that writes there and returns the bytes written; it raises OSError instead of waiting."""
     try:
         mode = os.fstat(descriptor).st_mode
-    except OSError:  # it is closed: each write says so
+    except OSError:  # it is closed: each write fails
         mode = 0
     if stat.S_ISSOCK(mode):
         connected = socket.socket(fileno=os.dup(descriptor))  # its own number, not its own description
@@ -91,7 +91,7 @@ def _writer(descriptor: int) -> Callable[[bytes], int]:
             descriptor = os.open(f"/proc/self/fd/{descriptor}", flags)
             return partial(os.write, descriptor)
         return lambda line: _write_if_ready(descriptor, line)
-    return partial(os.write, descriptor)  # a file, which takes it, or says that it is full
+    return partial(os.write, descriptor)  # a file, which takes it, or is full
 
 
 def _write_if_ready(descriptor: int, line: bytes) -> int:
