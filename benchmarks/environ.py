@@ -9,7 +9,7 @@ import time
 from typing import Final
 
 from worker.http_rules import Rules
-from worker.parser import RequestParser
+from worker.parser import KnownHeads, RequestParser
 from worker.wsgi import shared_by
 
 ROUNDS: Final = 25
@@ -45,7 +45,7 @@ def main() -> None:
         for _ in range(ROUNDS):
             begun = time.perf_counter()
             for _ in range(REQUESTS):
-                parser = RequestParser(rules, shared, {})
+                parser = RequestParser(rules, shared, KnownHeads.none())
                 for piece in pieces:
                     rest = piece if parser.environ else parser.feed_head(piece)
                     if parser.environ:

@@ -12,7 +12,7 @@ from gunicorn.config import Config
 from gunicorn.util import split_request_uri
 
 from worker.http_rules import FREE_LINE, Rules
-from worker.parser import KnownHead, RequestParser
+from worker.parser import KnownHeads, RequestParser
 from worker.wsgi import shared_by
 
 if TYPE_CHECKING:
@@ -44,9 +44,9 @@ def ours(data: bytes, *cuts: int, rules: Rules = RULES, shared: "WSGIEnvironment
 
     Raises MalformedError.
     """
-    known: dict[bytes, KnownHead] = {}
-    found, again = (parsed(RequestParser(rules, shared, known), data, *cuts) for _ in range(2))
-    assert again == found
+    known = KnownHeads.none()
+    found, again, known_by_now = (parsed(RequestParser(rules, shared, known), data, *cuts) for _ in range(3))
+    assert found == again == known_by_now
     return found
 
 

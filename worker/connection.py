@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from worker.http_rules import Rules
     from worker.limits import Limits
-    from worker.parser import KnownHead
+    from worker.parser import KnownHeads
     from worker.turns import Turns
     from worker.wsgi import Address, Answer, Headers, WsgiAdapter
 
@@ -80,7 +80,7 @@ class Owner(Protocol):
     turns: Turns
     unparsed: Callable[[int], Headers]
 
-    def rules_for(self, peer: object) -> tuple[Rules, dict[bytes, KnownHead]]:
+    def rules_for(self, peer: object) -> tuple[Rules, KnownHeads]:
         """The rules for the requests of a peer, and the headers that are known by them."""
 
     def connected(self, connection: Connection) -> None:
@@ -125,7 +125,7 @@ class Connection(asyncio.Protocol):
 
     transport: asyncio.Transport
     _rules: Rules
-    _known: dict[bytes, KnownHead]
+    _known: KnownHeads
     _shared: WSGIEnvironment
     _parser: RequestParser
 

@@ -30,6 +30,7 @@ from worker.acceptor import Acceptor, ConnectionCounts
 from worker.connection import Connection
 from worker.http_rules import MAX_FIELD_LINE, Rules
 from worker.limits import DEFAULTS, TICK_SECONDS, make_room
+from worker.parser import KnownHeads
 from worker.turns import Turns
 from worker.wsgi import TAKES_STEPS, WsgiAdapter
 
@@ -37,7 +38,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from worker.limits import Limits
-    from worker.parser import KnownHead
     from worker.wsgi import Headers
 
 # What an idle connection gets while another waits for its place: enough for a client that asks again at once.
@@ -57,7 +57,7 @@ class AppraiserWorker(Worker):  # type: ignore[misc]  # gunicorn carries no type
     adapter: WsgiAdapter
     base: Mapping[str, object]
     """What is the same in the environ of all requests."""
-    _rules: tuple[tuple[Rules, dict[bytes, KnownHead]], ...]
+    _rules: tuple[tuple[Rules, KnownHeads], ...]
     """For peers that are not trusted to speak for their clients, and for those that are."""
     unparsed: Callable[[int], Headers]
     """Informs the application of an answer to what was no HTTP; returns the headers that it shall have."""
@@ -105,10 +105,12 @@ class AppraiserWorker(Worker):  # type: ignore[misc]  # gunicorn carries no type
         around = getattr(self.wsgi, "around", observer.around if observer else lambda application: application)
         self.unparsed = observer.unparsed if observer else lambda _status: ()
         self.adapter = WsgiAdapter(self.wsgi, self.log.error_log, around)
-        self._rules = tuple((Rules.of(self.cfg, is_trusted=is_trusted), {}) for is_trusted in (False, True))
+        self._rules = tuple(
+            (Rules.of(self.cfg, is_trusted=is_trusted), KnownHeads.none()) for is_trusted in (False, True)
+        )
         self.base = base_environ(self.cfg) | {TAKES_STEPS: True}
 
-    def rules_for(self, peer: object) -> tuple[Rules, dict[bytes, KnownHead]]:
+    def rules_for(self, peer: object) -> tuple[Rules, KnownHeads]:
         """The rules for the requests of a peer, and the headers that are known by them.
 
         gunicorn's settings name the peers that may speak for their clients.

@@ -43,6 +43,7 @@ OVERFLOWS: Final = frozenset({"Content-Length overflow", "Chunk size overflow"})
 END: Final = b"\r\n\r\n"
 MAX_KNOWN_BYTES: Final = 2_048
 MAX_KNOWN_HEADS: Final = 256
+MAX_SEEN_HEADS: Final = 4_096
 
 
 class KnownHead(NamedTuple):
@@ -53,6 +54,19 @@ class KnownHead(NamedTuple):
     length: int
     target: bytes
     fields: list[tuple[bytes, bytes]]
+
+
+class KnownHeads(NamedTuple):
+    """The headers that are known by the same rules."""
+
+    heads: dict[bytes, KnownHead]
+    seen: set[int]
+    """Hashes of those that have come once."""
+
+    @classmethod
+    def none(cls) -> KnownHeads:
+        """None yet."""
+        return cls({}, set())
 
 
 class RequestParser:
@@ -67,7 +81,7 @@ class RequestParser:
     """Bytes of the body, as the header states it."""
     _field_count = 0  # without trailers
 
-    def __init__(self, rules: Rules, shared: WSGIEnvironment, known: dict[bytes, KnownHead]) -> None:
+    def __init__(self, rules: Rules, shared: WSGIEnvironment, known: KnownHeads) -> None:
         """`shared` is the part of the environ that all requests of a connection have; `known`, headers by its rules."""
         self._rules = rules
         self._shared = shared
@@ -109,7 +123,7 @@ class RequestParser:
             end = data.find(END)
             if end >= 0:
                 head = data[: end + 4]
-                known = self._known.get(head)
+                known = self._known.heads.get(head)
                 if known is None:
                     self._read_head(head)
                 else:
@@ -222,14 +236,23 @@ class RequestParser:
         self._whole_head = head
 
     def remember(self) -> None:
-        """Let the header be known from now on; not for one that is refused, which would then be taken."""
-        head, environ, shared = self._whole_head, self.environ, self._shared
+        """Let the header be known if it comes again; not for one that is refused, which would then be taken.
+
+        Headers with an id of their own never come again. So the first time, only a hash is kept.
+        """
+        head, environ, shared, known = self._whole_head, self.environ, self._shared, self._known
         if environ is None or self.is_chunked or not self.is_kept_alive or len(head) > MAX_KNOWN_BYTES:
             return
-        if len(self._known) >= MAX_KNOWN_HEADS:
-            self._known.clear()
+        number = hash(head)
+        if number not in known.seen:
+            if len(known.seen) >= MAX_SEEN_HEADS:
+                known.seen.clear()
+            known.seen.add(number)
+            return
+        if len(known.heads) >= MAX_KNOWN_HEADS:
+            known.heads.clear()
         own = {key: value for key, value in environ.items() if shared.get(key) is not value}
-        self._known[head] = KnownHead(own, self.length, self.target, self._fields)
+        known.heads[head] = KnownHead(own, self.length, self.target, self._fields)
 
     def _add_fields(self, environ: WSGIEnvironment) -> bool:
         """Returns whether no field concerns the connection, the framing or the scheme."""

@@ -3,7 +3,8 @@
 * A line that the reader leaves no room for is dropped and counted; the next line that is written is preceded by one
   with the number of dropped lines.
 * O_NONBLOCK belongs to the open file description, which a shell, the master and other processes share. So it is never
-  set on a descriptor that was inherited: a pipe or a terminal is opened once more, a socket gets the flag with every write.
+  set on a descriptor that was inherited: a pipe or a terminal is opened once more, a socket gets the flag
+  with every write.
 * A pipe takes a line of up to PIPE_BUF bytes whole or not at all, so lines of several workers do not mix. The rest of a
   longer line that was written in part is written before anything else.
 """
