@@ -40,7 +40,7 @@ class ClockWatch:
         self._offset = wall() - monotonic()
 
     def look(self) -> tuple[float, float]:
-        """What the wall clock shows, and by how many seconds it has jumped since the last look."""
+        """The time of the wall clock, and by how many seconds it has jumped since the last look."""
         now = self._wall()
         offset = now - self._monotonic()
         jumped, self._offset = offset - self._offset, offset
@@ -48,7 +48,7 @@ class ClockWatch:
 
 
 def is_steady(root: Path, now: float, *, jumped: bool) -> bool:
-    """Whether the clock of all who keep this journal has gone on for a day without a jump. Raises OSError."""
+    """Whether the clock of all writers of this journal has gone on for a day without a jump. Raises OSError."""
     seen, steady = root / CLOCK / "seen", root / CLOCK / "steady"
     try:
         last, since = seen.stat().st_mtime, steady.stat().st_mtime

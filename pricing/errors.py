@@ -1,28 +1,28 @@
-"""Everything that can go wrong with a model or an artifact, as one tree. None of these knows HTTP.
+"""The errors of models and artifacts, as one tree. None of these knows HTTP.
 
 AppraiserError
 ├── ArtifactError            a published version cannot be used
-│   ├── UnknownVersionError    there is no such version
+│   ├── UnknownVersionError    the version was not found
 │   └── DamagedArtifactError   its files are not what was published
 │       └── UnreadableArtifactError  its files cannot be read now; what they hold is not known
 ├── VersionExistsError       a version is published once
 ├── NotWritableError         the folder of the versions cannot be written
-├── DeploymentError          it cannot be deployed like that, and nothing has changed
+├── DeploymentError          the deployment is not valid, and nothing has changed
 │   ├── NothingDeployedError   the deployment names no version yet
-│   ├── NoPreviousError        there is nothing to roll back to
-│   ├── SplitError             the weights of a split are none
-│   └── DeploymentChangedError somebody else has deployed meanwhile
+│   ├── NoPreviousError        a previous version was not found
+│   ├── SplitError             the weights of a split are not valid
+│   └── DeploymentChangedError another deployment has come meanwhile
 ├── JournalError             a prediction, or what the journal names, cannot be looked up
-│   ├── UnknownPredictionError there is no record of it
-│   └── DamagedJournalError    a line is no record
+│   ├── UnknownPredictionError the record was not found
+│   └── DamagedJournalError    a line is not a record
 ├── KeyStoreError            the keys of clients cannot be changed or read like that
-│   ├── UnknownKeyError        there is no such key, or it is over
+│   ├── UnknownKeyError        the key is unknown, expired or revoked
 │   └── DamagedKeysError       their file is not what was written
 │       └── UnreadableKeysError    their file cannot be read now; what it holds is not known
 └── ModelError               a graph that cannot be run, or does not answer with prices
 
-UnreadableError, a second base of two of these, is a failed read: it is worth another try, where damage is not.
-A note of an exception says what has changed before it was raised: Stays, or Undone.
+UnreadableError, a second base of two of these, is a failed read: another try may succeed.
+A note of an exception states what has changed before it was raised: Stays, or Undone.
 """
 
 from collections.abc import Iterator
@@ -64,7 +64,7 @@ class ArtifactError(AppraiserError):
 
 
 class UnknownVersionError(ArtifactError):
-    """There is no published version of that name."""
+    """A published version of that name was not found."""
 
 
 class DamagedArtifactError(ArtifactError):
@@ -84,7 +84,7 @@ class NotWritableError(AppraiserError):
 
 
 class DeploymentError(AppraiserError):
-    """It cannot be deployed like that, and nothing has changed."""
+    """A deployment is not valid, and nothing has changed."""
 
 
 class NothingDeployedError(DeploymentError):
@@ -92,7 +92,7 @@ class NothingDeployedError(DeploymentError):
 
 
 class NoPreviousError(DeploymentError):
-    """There is no previous version to roll back to."""
+    """A previous version to roll back to was not found."""
 
 
 class SplitError(DeploymentError):
@@ -108,7 +108,7 @@ class JournalError(AppraiserError):
 
 
 class UnknownPredictionError(JournalError):
-    """There is no record of this prediction."""
+    """A record of this prediction was not found."""
 
 
 class DamagedJournalError(JournalError):
@@ -124,7 +124,7 @@ class KeyStoreError(AppraiserError):
 
 
 class UnknownKeyError(KeyStoreError):
-    """There is no such key, or it is over."""
+    """The key is unknown, expired or revoked."""
 
 
 class DamagedKeysError(KeyStoreError):

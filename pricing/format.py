@@ -33,7 +33,7 @@ class Stored(Part):
     """The number of the format that this release writes, and the newest that it knows."""
 
     format: int = 1
-    # Not written where it says nothing: releases before this rule refuse a field that they do not know.
+    # Not written if it is the same as the format: releases before this rule refuse a field that they do not know.
     readable_from: int | None = Field(default=None, exclude_if=lambda value: value is None)
 
     @model_validator(mode="before")

@@ -22,7 +22,7 @@ def _feature(unit: str, description: str, example: float, **bounds: float) -> An
     )
 
 
-# pydantic's own tolerance for multiples of 1, far below what float32 can tell apart
+# pydantic's own tolerance for multiples of 1, far below the resolution of float32
 WHOLE_TOLERANCE: Final = 1e-9
 
 
@@ -39,7 +39,7 @@ class House(BaseModel):
 
 
 class Bounds(NamedTuple):
-    """What a field may be. `above` is exclusive, `minimum` and `maximum` are inclusive; None means no such bound."""
+    """The bounds of a field. `above` is exclusive, `minimum` and `maximum` are inclusive; None means no such bound."""
 
     above: float | None
     minimum: float | None

@@ -13,9 +13,9 @@ NEW_CONTAINERS: Final = 10_000
 def use_one_arena() -> None:
     """Let all threads allocate from one arena. To be called before there are threads.
 
-    Models are loaded in a thread of their own, which would get an arena for itself, and what was freed there is found
-    again so badly that a worker's own memory wavers between 70 and 84 MB over 200 swaps of the same three models; from
-    one arena it creeps from 70 to 74, and after 500 swaps to 76, where it stays.
+    Models are loaded in a thread of their own, which would get an arena for itself. Memory that is freed there is
+    reused badly: a worker's own memory wavers between 70 and 84 MB over 200 swaps of the same three models. From one
+    arena it creeps from 70 to 74, and after 500 swaps to 76, where it stays.
     """
     tune = getattr(ctypes.CDLL(None), "mallopt", None)
     if tune is not None:

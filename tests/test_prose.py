@@ -23,11 +23,13 @@ REVISED: Final = (
     "docs/worker.md",
     "cli",
     "gunicorn.conf.py",
+    "pricing",
     "service/api",
     "service/access",
     "service/deployment",
     "service/observability",
     "service/predictions",
+    "train",
     "worker",
 )
 MAX_WORDS: Final = 30
@@ -86,7 +88,7 @@ def breaches(sentence: Sentence) -> Iterator[str]:
     for rule, pattern in RULES.items():
         if found := re.search(pattern, prose, re.IGNORECASE):
             yield f"{rule}: {found[0]!r}"
-    for part in re.split(r"(?<=[.:;?!])\s|\n\s*\n|\n\s*\*|^\s*\*", prose):
+    for part in re.split(r"(?<=[.:;?!])\s|\n\s*\n|\n\s*\*|^\s*\*|\n(?=[│├└<])|(?<=\n)\n", prose):
         if len(part.split()) > MAX_WORDS:
             yield f"more than {MAX_WORDS} words: {' '.join(part.split()[:6])} ..."
     if sentence.is_docstring:

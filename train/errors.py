@@ -1,4 +1,4 @@
-"""What stops a training, each with one sentence for the person who started it.
+"""Errors that stop a training, each with one sentence for its user.
 
 TrainingError
 ├── DataError      the rows cannot be used as they are

@@ -1,4 +1,4 @@
-"""What the deployment pointer says: which versions answer, which client is on which arm, and what may follow.
+"""The deployment pointer: which versions answer, which client is on which arm, and what may follow.
 
 Nothing here touches a file: `Store` reads and writes the pointer, and seals the versions that it names.
 """
@@ -21,7 +21,7 @@ Ranges = tuple[tuple[Bound, Bound], ...]
 
 
 class DeploymentPlan(NamedTuple):
-    """What shall be deployed: a pointer without its generation and its seals."""
+    """The next deployment: a pointer without its generation and its seals."""
 
     champion: str
     previous: str | None
@@ -59,14 +59,14 @@ class Deployment(Stored):
         return tuple(dict.fromkeys(v for v in (self.champion, self.previous, *self.split) if v is not None))
 
     def role(self, version: str) -> Role:
-        """What a version that is named here is here for."""
+        """The role of a version that is named here."""
         if version == self.champion:
             return "champion"
         return "challenger" if version in self.split else "previous"
 
     @property
     def arms(self) -> dict[str, int]:
-        """Weight in percent of each version that answers clients who ask for none."""
+        """Weight in percent of each version that answers requests without a version."""
         return {v: _size(ranges) for v, ranges in self.split.items()} or {self.champion: BUCKETS}
 
     def buckets(self) -> tuple[str, ...]:
@@ -92,9 +92,9 @@ def promote(current: Deployment | None, version: str) -> DeploymentPlan:
 
 
 def promote_challenger(current: Deployment | None, champion: str, challenger: str) -> DeploymentPlan:
-    """The challenger answers everybody, if the champion that it was judged against still is one.
+    """The challenger answers all clients, if the champion that it was judged against still is one.
 
-    Raises DeploymentChangedError when somebody else has promoted another meanwhile: nobody has compared these two.
+    Raises DeploymentChangedError when another champion was promoted meanwhile: these two were not compared.
     """
     if current is None or current.champion != champion:
         now = "no version" if current is None else current.champion
@@ -112,7 +112,7 @@ def roll_back(current: Deployment | None) -> DeploymentPlan:
 
 
 def restored(old: Deployment) -> DeploymentPlan:
-    """What `old` deployed, split and all."""
+    """The deployment of `old`, with its split."""
     return DeploymentPlan(old.champion, old.previous, old.split, old.split_since)
 
 

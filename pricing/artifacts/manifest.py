@@ -1,7 +1,7 @@
-"""What is known about a published version: how it was made, what it promises, and how to check that it is whole.
+"""The manifest of a published version: how it was made, what it promises, and how to check that it is whole.
 
-FORMAT is the number of this layout. A release that adds, renames or removes a field raises it by one, as
-pricing/format.py says, and says in `Manifest.parse` how manifests of the old number are read. The deployment seals the
+FORMAT is the number of this layout. A release that adds, renames or removes a field raises it by one, by the rule
+of pricing/format.py, and states in `Manifest.parse` how manifests of the old number are read. The deployment seals the
 bytes of a manifest, so fields that this release ignores are sealed too.
 """
 
@@ -31,7 +31,7 @@ Parameters = dict[str, str | int | float | bool | None]
 
 
 class _Part(Part):
-    # /model/info answers with parts: what is answered has no further fields, and its schema says so
+    # /model/info answers with parts: an answer has no further fields, and its schema states so
     model_config = ConfigDict(allow_inf_nan=False, json_schema_extra={"additionalProperties": False})
 
 
@@ -68,7 +68,7 @@ class Calibration(_Part):
 
 
 class Parity(_Part):
-    """How far ONNX is from scikit-learn at the worst row, in parts per million of the price and of the spread."""
+    """The distance of ONNX from scikit-learn at the worst row, in parts per million of the price and of the spread."""
 
     limit_ppm: Positive
     test_rows: int
@@ -78,7 +78,7 @@ class Parity(_Part):
 
 
 class Interval(_Part):
-    """What the interval at one level did on the test rows."""
+    """The interval at one level on the test rows."""
 
     level: Share
     coverage: Share
@@ -96,7 +96,7 @@ class Fifth(_Part):
 
 
 class Scores(_Part):
-    """How well prices were predicted for one set of rows."""
+    """Errors of the predicted prices for one set of rows."""
 
     rows: int
     r2: float = Field(description="Coefficient of determination in dollars.")
@@ -140,7 +140,7 @@ class Feature(_Part):
 
 
 class Split(_Part):
-    """How rows are dealt to fit, calibrate and test: by a hash of the salt and of what identifies a house."""
+    """The rule that deals rows to fit, calibrate and test: by a hash of the salt and of what identifies a house."""
 
     salt: str
     calibrate: Share
@@ -227,7 +227,7 @@ class Manifest(Stored):
 
     @classmethod
     def parse(cls, data: bytes) -> Self:
-        """Return the manifest, or raise DamagedArtifactError that says what is wrong and where."""
+        """Return the manifest, or raise DamagedArtifactError that names what is wrong and where."""
         try:
             found = orjson.loads(data)
         except orjson.JSONDecodeError as error:

@@ -198,9 +198,9 @@ class Store(LockedFolder):
         """Deploy what `target` makes of the current deployment, under the next generation; returns the new one.
 
         The files of every version that would answer are verified before. `after` is the generation that the caller
-        has seen, 0 for none: of two who saw the same, one wins, and the other gets DeploymentChangedError. Raises
-        UnknownVersionError, DamagedArtifactError, NotWritableError too; whatever is raised, what was deployed still is,
-        though under a further generation when others may have seen the new one.
+        has seen, 0 for none: of two callers that saw the same, one wins, and the other gets DeploymentChangedError.
+        Raises UnknownVersionError, DamagedArtifactError, NotWritableError too; whatever is raised, what was deployed
+        still is, though under a further generation when others may have seen the new one.
         """
         with self._writing():
             current = self.current()
@@ -281,7 +281,7 @@ def _check_size(path: Path, size: int) -> None:
 
 
 def _read_file(path: Path) -> bytes:
-    """What the file holds when it is opened, unless that is too much; a pipe or a device in its place holds nothing."""
+    """The content of the file when it is opened, unless that is too large; a pipe or a device holds nothing."""
     try:
         with open(path, "rb", opener=_open_at_once) as file:
             size = os.fstat(file.fileno()).st_size

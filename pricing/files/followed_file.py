@@ -27,7 +27,7 @@ class FollowedFile(Generic[T]):
     """The last value of a file. Several threads may look: what they remember is one object."""
 
     def __init__(self, stamp: Callable[[], Stamp | None], read: Callable[[], T]) -> None:
-        """`stamp` is None if there is no file. Both raise UnreadableError, and `read` another AppraiserError too."""
+        """`stamp` is None without a file. Both raise UnreadableError, and `read` another AppraiserError too."""
         self._stamp = stamp
         self._read = read
         self._seen = _Seen[T](UNSEEN, None, None)

@@ -1,6 +1,6 @@
 """A folder that one process at a time changes, and only whole: what a store of anything is built on.
 
-Who writes holds the lock, so what lies aside under one of our names was left by a crash.
+The writer holds the lock, so what lies aside under one of our names was left by a crash.
 """
 
 import fcntl
@@ -69,7 +69,7 @@ class LockedFolder:
         self._disk.rename(aside, self.root / name)
 
     def _stamp(self, name: str) -> Stamp | None:
-        """A value that changes whenever the file of a name changes; None if there is no such file. Costs one `stat`.
+        """A value that changes whenever the file of a name changes; None if the file does not exist. Costs one `stat`.
 
         Raises OSError if that is not known: a file that cannot be looked at is not a file that is gone.
         """

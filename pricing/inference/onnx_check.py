@@ -1,4 +1,4 @@
-"""What a graph may hold, looked up in the bytes of the ONNX file before onnxruntime sees them.
+"""The rules for a graph, checked in the bytes of the ONNX file before onnxruntime sees them.
 
 Trees and a little arithmetic are all that training writes, so anything else was not written by it. No value of it is
 larger than its input: every operator combines one value with constants of one element. So what loading and running it
@@ -187,5 +187,5 @@ def _named(domain: str, operator: str) -> str:
 
 
 def _text(data: memoryview) -> str:
-    """A name, of which sixty characters tell enough: ours are shorter, so a longer one is none of them."""
+    """A name, of which sixty characters are enough: ours are shorter, so a longer one is none of them."""
     return bytes(data[:60]).decode("ascii", "replace")

@@ -28,7 +28,7 @@ import onnxruntime  # only after the line above
 FLOAT32: Final = np.dtype(np.float32)
 ONE_HOUSE: Final = (1, len(FEATURES))
 TRIED_LEVELS: Final = (LOWEST_LEVEL, 0.9, HIGHEST_LEVEL)
-WIDEST: Final = 1e6  # times the price: an interval of a dollar to a trillion says nothing, and exp is far from its end
+WIDEST: Final = 1e6  # times the price: an interval of a dollar to a trillion is useless, and exp is far from its end
 
 
 class Prediction(NamedTuple):
@@ -208,7 +208,7 @@ def _described(house: Matrix) -> str:
 
 
 def _told(error: Exception) -> str:
-    """What onnxruntime says, which may be pages of C++."""
+    """The message of onnxruntime, which may be pages of C++."""
     return textwrap.shorten(str(error), 300, placeholder=" ...")
 
 

@@ -18,7 +18,7 @@ MAX_FIELDS: Final = 1_000  # of one message, beside the numbers of a tree; ours 
 _VARINT, _EIGHT_BYTES, _BYTES, _FOUR_BYTES = 0, 1, 2, 5  # wire types
 _LONGEST_VARINT: Final = 10  # bytes
 _BLOCK: Final = 32_768  # bytes of a list that are decoded at once: five times as fast as a megabyte, by the cache
-_MORE: Final = 0x80  # the bit of a byte that says that more follow
+_MORE: Final = 0x80  # the bit of a byte that announces more bytes
 
 Value: TypeAlias = int | memoryview
 

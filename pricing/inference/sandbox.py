@@ -1,7 +1,7 @@
 """Before a version may be published or deployed it is loaded in a child process, which ends at its limits.
 
 Both halves are here: `load_in_sandbox` hands the bytes over, and the child reads them from its standard input. They
-are of one release, so what they tell each other needs no number of a format.
+are of one release, so what they exchange needs no number of a format.
 """
 
 import os
@@ -20,7 +20,7 @@ OUT_OF_MEMORY: Final = 3  # exit code; Python's own are 0, 1 and 2
 
 
 class SandboxLimits(NamedTuple):
-    """What loading one version may take."""
+    """The limits of loading one version."""
 
     cpu_seconds: int
     memory_bytes: int
@@ -69,7 +69,7 @@ def _reason(version: str, code: int, said: bytes, limits: SandboxLimits) -> str:
 
 
 def _load(manifest_bytes: int, cpu_seconds: int, memory_bytes: int) -> None:
-    """What the child does."""
+    """Run in the child."""
     from pricing.inference.predictor import load  # noqa: PLC0415 -- only the child needs onnxruntime
 
     _limit(resource.RLIMIT_CORE, 0)

@@ -86,7 +86,7 @@ class JournalFolder:
             if is_at(path, handle):
                 os.utime(handle)
                 return handle
-            os.close(handle)  # removed before it was locked, since nobody had used it for long
+            os.close(handle)  # removed before it was locked, since it was unused for long
         return None
 
     def name(self, version: str, now: float) -> None:
@@ -98,6 +98,6 @@ class JournalFolder:
         self.named.add(version)
 
     def keep_names(self, now: float) -> None:
-        """Name versions again whose names somebody has removed."""
+        """Name versions again whose names were removed."""
         for version in [name for name in self.named if not (self.root / VERSIONS / name).exists()]:
             self.name(version, now)

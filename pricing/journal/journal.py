@@ -54,7 +54,7 @@ logger = logging.getLogger(__name__)
 
 
 class Record(Stored):
-    """One line. A line of a later release may say more."""
+    """One line. A line of a later release may hold more."""
 
     prediction_id: str
     sequence: int
@@ -91,7 +91,7 @@ class Record(Stored):
 
 
 class Source(NamedTuple):
-    """Who answered, and how: the same for many requests."""
+    """The version that answered, and how: the same for many requests."""
 
     generation: int
     model_version: str
@@ -102,7 +102,7 @@ class Source(NamedTuple):
 
 
 class Context(NamedTuple):
-    """What all predictions of one request share."""
+    """The part that all predictions of one request share."""
 
     source: Source
     predicted_at: str
@@ -193,7 +193,7 @@ class Journal:
         monotonic: Clock = boot_time,
         lost: Callable[[int], object] = lambda _records: None,
     ) -> None:
-        """`lost` is told of records that `append` has taken for recorded, if their segment turns out to be gone."""
+        """`lost` gets the number of records that `append` took for recorded, if their segment turns out to be gone."""
         self.root = root
         self._folder = JournalFolder(root, instance, slot)
         self._ends: dict[Source, bytes] = {}
@@ -342,7 +342,7 @@ class Journal:
         return self._segment
 
     def _open(self, now: float) -> OpenSegment:
-        """Go on with the last segment of this writer, if it is of today and not full; else begin another."""
+        """Go on with the last segment of this writer, if it is of today and not full. Otherwise begin another."""
         self._folder.make()
         has_other_name = self._folder.claim()
         self._ends.clear()
@@ -364,7 +364,7 @@ class Journal:
             handle = hold(own[-1].path, os.O_APPEND)
         if handle is not None:
             end, last = mend(handle)
-            # The name of a segment that was begun while the clock was ahead tells no day; its last change does.
+            # The name of a segment that was begun while the clock was ahead has a wrong day; its last change does.
             written = min(own[-1].begun.timestamp(), os.fstat(handle).st_mtime)
             if end < self._segment_bytes and _day_of(written) == _day_of(now):
                 return OpenSegment(own[-1].path, handle, end), last or _last_line(own[:-1])
@@ -382,7 +382,7 @@ class Journal:
         begun = max(datetime.fromtimestamp(now, UTC), self._begun + timedelta(microseconds=1))
         path = path_of(self.root, self._folder.writer, begun)
         handle = hold(path, os.O_CREAT | os.O_EXCL | os.O_APPEND)
-        if handle is None:  # O_EXCL: who makes a file is the first to lock it
+        if handle is None:  # O_EXCL: the process that makes a file is the first to lock it
             raise BlockingIOError
         self._begun = begun
         self._folder.named.clear()

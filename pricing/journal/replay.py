@@ -20,7 +20,7 @@ MAX_ULPS: Final = 2.0  # `exp` of either processor is wrong by less than one
 
 
 class Replay(NamedTuple):
-    """A record against what its version says now."""
+    """A record beside what its version predicts now."""
 
     differences: list[str]
     """What is not the same, in sentences; empty: nothing."""

@@ -1,4 +1,4 @@
-"""The files of the journal: their names, who holds them, how they are mended, compressed and removed.
+"""The files of the journal: their names, their locks, and how they are mended, compressed and removed.
 
 <root>/<instance>-<slot>-<time>.jsonl       written by the one process that holds its lock
 <root>/<instance>-<slot>-<time>.jsonl.zst   the same after rotation, whole; for a moment both are there
@@ -34,7 +34,7 @@ MAX_REFUSED: Final = 10_000  # lines that look like records and are none: no cra
 RECORD: Final = re.compile(rb'\n\{"prediction_id":"[^"\n]*","sequence":\d+,[^\n]*\}(?=\n)')
 LEVEL: Final = 1  # of zstd: for such lines it takes 0.6 of the default's time, and leaves a tenth less
 DAY_SECONDS: Final = 86_400.0
-ORPHANED_SECONDS: Final = 3_600.0  # nobody's: an instance that has written nothing for so long is not just starting
+ORPHANED_SECONDS: Final = 3_600.0  # unused: an instance that has written nothing for so long is not just starting
 
 
 class Segment(NamedTuple):
@@ -73,7 +73,7 @@ def path_of(root: Path, writer: str, begun: datetime) -> Path:
 
 
 def hold(path: Path, flags: int) -> int | None:
-    """Open a segment and lock it; None when somebody else holds it. Raises OSError."""
+    """Open a segment and lock it; None when another process holds it. Raises OSError."""
     handle = os.open(path, flags | os.O_RDWR | os.O_CLOEXEC, 0o644)
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -88,7 +88,7 @@ def hold(path: Path, flags: int) -> int | None:
 def mend(handle: int) -> tuple[int, bytes]:
     """Cut off what a crash has left behind the last whole record; returns where that ends, and its line.
 
-    Who was killed leaves at most one record cut short, which it has not answered. A power cut may leave zeros. Raises
+    A killed process leaves at most one record cut short, which it has not answered. A power cut may leave zeros. Raises
     OSError.
     """
     size = os.fstat(handle).st_size
@@ -192,7 +192,7 @@ def _open_as_named(path: Path, name: str = "") -> IO[bytes]:
 
 
 def retire(root: Path, writer: str, keep_seconds: float | None, now: float) -> None:
-    """Remove what is older than `keep_seconds` (None: nothing), and compress every segment that nobody writes any more.
+    """Remove what is older than `keep_seconds` (None: nothing), and compress every segment that has ended.
 
     Those of `writer` at once, those of others when they have been left alone for an hour. Raises OSError; then what
     could not be compressed stays as it is.
@@ -231,7 +231,7 @@ def _compress(path: Path) -> None:
         return
     with open(handle, "rb") as plain:  # noqa: PTH123 -- a descriptor, which holds the lock
         status = os.fstat(handle)
-        if status.st_nlink == 0:  # somebody else was faster
+        if status.st_nlink == 0:  # another process was faster
             return
         if mend(handle)[0] == 0:
             path.unlink()

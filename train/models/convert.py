@@ -17,12 +17,12 @@ OPSET: Final = 21
 OPSET_ML: Final = 3
 IR_VERSION: Final = 10
 
-# Written by skl2onnx, one value a node, and read by nobody: a sixth of the file.
+# Written by skl2onnx, one value a node, and never read: a sixth of the file.
 _UNUSED_ATTRIBUTES: Final = frozenset({"nodes_hitrates", "nodes_missing_value_tracks_true"})
 
 
 class Fitted(NamedTuple):
-    """What training learned: the price estimator gives the deviation from `mean_log_price`.
+    """The fitted estimators: the price estimator gives the deviation from `mean_log_price`.
 
     A log price of 13 in float32 is only good to a millionth; its deviation from the mean is ten times better.
     """
@@ -44,7 +44,7 @@ class Fitted(NamedTuple):
 
 
 def to_onnx(fitted: Fitted) -> bytes:
-    """Return the graph's bytes; equal estimators give equal bytes. Whether it is faithful is for `parity` to say."""
+    """Return the graph's bytes; equal estimators give equal bytes. `parity` decides whether it is faithful."""
     price_nodes, price_constants = _nodes(fitted.price, "price_trees")
     spread_nodes, spread_constants = _nodes(fitted.spread, "spread_trees")
     graph = helper.make_graph(

@@ -1,4 +1,4 @@
-"""How good a version is, measured through the Predictor that ships it."""
+"""Metrics of a version, measured through the Predictor that ships it."""
 
 from typing import Final
 

@@ -1,8 +1,8 @@
 """The estimators: two families for the price, and one for the spread of either. Their sizes are a choice on a frontier.
 
-Every tree costs time in a batch. When they were chosen, on King County and five splits by another hash than today's,
-60, 80 and 100 boosted trees reached a mean absolute percentage error of 21.93, 21.89 and 21.86 %, and a spread of 30
-trees was as narrow as one of 60; a forest reached 21.98 % with at least 5 rows a leaf, and 22.05 % with 3. Trees get no
+Every tree costs time in a batch. They were chosen on King County and five splits by another hash than today's. There
+60, 80 and 100 boosted trees reached a mean absolute percentage error of 21.93, 21.89 and 21.86 %. A spread of 30 trees
+was as narrow as one of 60. A forest reached 21.98 % with at least 5 rows a leaf, and 22.05 % with 3. Trees get no
 scaler: they do not need one, and float32 trees behind a scaler do not convert faithfully.
 """
 
@@ -146,7 +146,7 @@ def fit(estimator: Estimator, houses: Matrix, target: Column, most_bytes: float 
 
 
 def leaf_that_fits(forest: RandomForestRegressor, houses: Matrix, target: Column, most_bytes: float) -> int:
-    """Rows a leaf needs, at least as many as the forest says, so that all its trees together are small enough.
+    """Rows a leaf needs, at least as many as the forest is set to, so that all its trees together are small enough.
 
     All trees of a forest are of about the same size, so one is grown to know it.
     """

@@ -65,7 +65,7 @@ def threshold_rows(estimator: Estimator, base: Matrix, seed: int) -> Matrix:
 
 
 def _within_limit(worst: float, rows: str) -> float:
-    if not worst <= LIMIT_PPM:  # NaN is no certificate either
+    if not worst <= LIMIT_PPM:  # NaN is not a certificate either
         msg = (
             f"parity is not certified: on {rows} rows ONNX differs from scikit-learn by up to {worst:,.1f} parts per "
             f"million, at most {LIMIT_PPM:g} are allowed; nothing was published"

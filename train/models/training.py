@@ -33,7 +33,7 @@ Tell = Callable[[str], None]
 
 
 class Plan(NamedTuple):
-    """What to make: `family` None is the better one by cross-validation, `salt` decides the split."""
+    """The version to make: `family` None is the better one by cross-validation, `salt` decides the split."""
 
     version: str
     salt: str
@@ -58,9 +58,9 @@ class OutOfFold(NamedTuple):
 def train(sales: Sales, plan: Plan, tell: Tell, held_back: Mask | None = None) -> Artifact:
     """Return a certified, calibrated version, not yet published.
 
-    `tell` hears what is being done. Nothing is learned from the rows of `held_back`, shape (n,): they are test rows,
-    whatever the split says. Raises DataError when there are too few rows, or none to learn from, ParityError when ONNX
-    differs.
+    `tell` gets a sentence for each step. Nothing is learned from the rows of `held_back`, shape (n,): they are test
+    rows, whatever the split decides. Raises DataError when there are too few rows, or none to learn from, ParityError
+    when ONNX differs.
     """
     split = split_by_house(plan.salt)
     position = positions(sales.houses, split)
@@ -130,7 +130,7 @@ def learn(rows: Rows, best: OutOfFold, seed: int) -> Fitted:
 
 
 def measure(predictor: Predictor, fit_rows: Rows, test_rows: Rows, vote: Column) -> Metrics:
-    """How good the version is; the interval on test rows only, since the others shaped it, with a vote a house."""
+    """Metrics of the version; the interval on test rows only, since the others shaped it, with a vote a house."""
     return Metrics(
         train=score(predictor, *fit_rows),
         test=score(predictor, *test_rows),

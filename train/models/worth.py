@@ -1,4 +1,4 @@
-"""What is not worth a training, before it, and what is not worth publishing, after it.
+"""Refusals of data that is not worth a training, and of versions that are not worth publishing.
 
 Small and noisy markets are worth both. The bounds are far from what a market does by chance: they find equal prices,
 codes instead of prices, and files whose prices stand in other rows than their houses.
@@ -21,7 +21,7 @@ MAX_ERRORS: Final = 5  # standard errors: one training in a million is farther o
 
 
 def check_variation(sales: Sales) -> None:
-    """Raise DataError when there is nothing to learn from: equal prices, but for a few, or only a few prices."""
+    """Raise DataError if the prices have too little variation: equal prices, but for a few, or only a few prices."""
     prices = sales.prices
     different = len(np.unique(prices))
     if different < MIN_PRICES:

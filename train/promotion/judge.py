@@ -2,10 +2,10 @@
 
 * One house has one vote, which its sales share: houses are independent of each other, sales of one house are not.
 * Each comparison has one-sided 95 % bounds to either side. If they leave the question open, that is a refusal too, with
-  the number of houses that would be enough to tell.
+  the number of houses that would be enough to decide.
 * Every fifth of the price range must rule out a loss of MAX_LOSS. Since all of them must, a challenger with one such
-  fifth passes in at most 5 % of the cases, whatever the number of houses (intersection-union test, Berger 1982), and
-  nothing is corrected for five tests. `python -m benchmarks.promotion_power` simulates the rule.
+  fifth passes in at most 5 % of the cases, whatever the number of houses (intersection-union test, Berger 1982).
+  Nothing is corrected for five tests. `python -m benchmarks.promotion_power` simulates the rule.
 """
 
 from collections.abc import Iterator
@@ -165,7 +165,7 @@ def judge(champion: Candidate, challenger: Candidate, evidence: JudgementRows) -
 
 
 def objections(figures: Verdict) -> list[str]:
-    """What the figures say against the challenger; the whole rule stands here and in the four functions below.
+    """The objections of the figures against the challenger; the whole rule stands here and in the four functions below.
 
     Each asks whether the figure is good, not whether it is bad: NaN is neither, and must not be deployed.
     """

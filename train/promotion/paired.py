@@ -19,7 +19,7 @@ class Ratio(NamedTuple):
 
     @property
     def gain(self) -> tuple[float, float, float]:
-        """What is gained, and its lower and upper bound."""
+        """A gain, with its lower and upper bound."""
         return 1 - self.value, 1 - self.upper, 1 - self.lower
 
 
@@ -37,7 +37,7 @@ def compare(old_error: Column, new_error: Column) -> Ratio:
     percentiles of a bootstrap with heavy tails.
     """
     houses = len(old_error)
-    with np.errstate(divide="ignore", invalid="ignore"):  # without any error there is no ratio, and NaN is refused
+    with np.errstate(divide="ignore", invalid="ignore"):  # without any error the ratio is undefined, and NaN is refused
         ratio = float(new_error.mean() / old_error.mean())
         influence = new_error / new_error.mean() - old_error / old_error.mean()
     half = student(houses - 1) * float(influence.std() * np.sqrt(1 / max(houses - 1, 1)))

@@ -1,4 +1,4 @@
-"""`appraiser train`: one training from file to published version, told to a person while it happens."""
+"""`appraiser train`: one training from file to published version, with a line for each step."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -30,7 +30,7 @@ NOTHING_BESIDE: Final[Mapping[str, bytes]] = MappingProxyType({})
 
 @dataclass(frozen=True)
 class TrainOptions:
-    """What the person asked for; None leaves the choice to the program."""
+    """The options of the command; None leaves the choice to the program."""
 
     data: Path | None
     query: str | None
@@ -41,14 +41,14 @@ class TrainOptions:
 
 
 class Trained(NamedTuple):
-    """What was published, and whether it should be deployed: the first version is, and what was asked for."""
+    """The published version, and whether to deploy it: the first version is deployed, and on request."""
 
     manifest: Manifest
     deploy: bool
 
 
 def train_and_publish(store: Store, order: TrainOptions, console: Console | None = None) -> Trained:
-    """Train and publish; deploying is left to the caller, who can wait for the workers.
+    """Train and publish; deploying is left to the caller, which can wait for the workers.
 
     Raises TrainingError or VersionExistsError with one sentence; then nothing has been written.
     """

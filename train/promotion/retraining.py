@@ -1,6 +1,6 @@
 """`appraiser retrain`: a challenger on new data, judged against the champion, published with its verdict.
 
-Deploying it when it is better is left to the caller, who can wait for the workers.
+Deploying it when it is better is left to the caller, which can wait for the workers.
 """
 
 import hashlib
@@ -36,7 +36,7 @@ MIN_NEW_HOUSES: Final = 1_000
 
 @dataclass(frozen=True)
 class RetrainOptions:
-    """What the person asked for; None leaves the choice to the program."""
+    """The options of the command; None leaves the choice to the program."""
 
     data: Path
     query: str | None
@@ -102,10 +102,10 @@ def unseen_by(champion: Manifest, sales: Sales) -> Mask:
 
 
 def choose_evidence(store: Store, champion: Manifest, sales: Sales, unseen: Mask) -> JudgementRows:
-    """Of the rows that neither has seen those that have come since the champion's training, if enough, else all.
+    """Rows that neither has seen: if enough have come since the champion's training, only these; otherwise all.
 
     Rows come into use when a version is judged on them, so of the same rows every further verdict is worth less: it
-    says how many there have been.
+    counts how many there have been.
     """
     houses, prices = sales.houses[unseen], sales.prices[unseen]
     position = positions(houses, split_by_house(champion.split.salt))
@@ -122,7 +122,7 @@ def choose_evidence(store: Store, champion: Manifest, sales: Sales, unseen: Mask
 
 
 def times_used(store: Store, champion: Manifest, *, only_new: bool) -> int:
-    """How many verdicts have used such rows: any with this salt, or of new rows those against this champion.
+    """The number of verdicts that have used such rows: any with this salt, or of new rows those against this champion.
 
     The highest count on record counts too, so that it does not fall when old versions are pruned.
     """
@@ -137,7 +137,7 @@ def times_used(store: Store, champion: Manifest, *, only_new: bool) -> int:
 def verdicts(store: Store) -> list[Verdict]:
     """The verdicts of all published versions that have one; a damaged one is left out.
 
-    Raises TrainingError for one that only a later release can read: it counts, but nobody knows for what.
+    Raises TrainingError for one that only a later release can read: it counts, but its rows are unknown.
     """
     found = []
     for version in store.versions():
@@ -163,7 +163,7 @@ def _deployment(store: Store) -> Deployment:
 def _champion(store: Store, deployment: Deployment) -> Candidate:
     version = deployment.champion
     seal = deployment.sha256[version]
-    # before it is read, since a manifest with other features cannot be; unsealed it is damaged, whatever it says
+    # before it is read, since a manifest with other features cannot be; unsealed it is damaged, whatever it holds
     sealed = hashlib.sha256(store.read_beside(version, MANIFEST_FILE) or b"").hexdigest() == seal
     if sealed and contract_of(store, version) not in (None, contract()):
         msg = (
@@ -176,7 +176,7 @@ def _champion(store: Store, deployment: Deployment) -> Candidate:
 
 
 def _transition(champion: Manifest, version: str) -> str:
-    """How versions of different splits are compared; empty for equal ones."""
+    """A sentence on how versions of different splits are compared; empty for equal ones."""
     then, now = champion.split.identified_by, split_by_house(champion.split.salt).identified_by
     if then == now:
         return ""

@@ -42,6 +42,6 @@ def contract_of(store: Store, version: str) -> Contract | None:
 def salt(store: Store) -> str:
     """The salt of the newest version that is whole, so that no later model has seen the test rows of an earlier one."""
     for version in reversed(store.versions()):
-        with suppress(ArtifactError):  # a damaged version must not keep anybody from training its replacement
+        with suppress(ArtifactError):  # a damaged version must not prevent the training of its replacement
             return store.read(version).manifest.split.salt
     return FIRST_SALT

@@ -1,6 +1,6 @@
 """The built-in synthetic market: made-up houses, so that everything can be tried before there is any real data.
 
-Its figures say nothing about real houses, and every place that shows them says so.
+Its figures mean nothing for real houses, and every place that shows them states so.
 """
 
 from typing import Final

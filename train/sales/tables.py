@@ -27,14 +27,14 @@ _KINDS: Final = {
     ".ndjson": "JSON lines",
     ".duckdb": "a DuckDB database",
 }
-# What the files begin with that are no text.
+# The first bytes of files that are not text.
 _MAGIC: Final[dict[str, Callable[[bytes], bool]]] = {
     "Parquet": lambda beginning: beginning.startswith(b"PAR1"),
     "a DuckDB database": lambda beginning: beginning[8:12] == b"DUCK",
     "binary": lambda beginning: b"\0" in beginning,
 }
 # Nothing is guessed: DuckDB's sniffer skips lines that do not fit the rest, and takes a folder price=1 for a column.
-# Every cell is text: one that is no number is a refused row with a line number, not a failed reading.
+# Every cell is text: one that is not a number is a refused row with a line number, not a failed reading.
 _CSV: Final = (
     "read_csv($path, columns = $columns, auto_detect = false, header = true, delim = ',', quote = '\"', escape = '\"', "
     "strict_mode = true, hive_partitioning = false)"
@@ -49,7 +49,7 @@ _SEALED: Final[dict[str, str | bool | int | float | list[str]]] = {
     "lock_configuration": "true",
 }
 _NUMBER: Final = 'try_cast("{0}" as double)'
-# "2" in quotes and true are no numbers, as in the contract
+# "2" in quotes and true are not numbers, as in the contract
 _JSON_NUMBER: Final = (
     """case when json_type("{0}") in ('BIGINT', 'UBIGINT', 'DOUBLE') then try_cast("{0}" as double) end"""
 )
@@ -62,7 +62,7 @@ RunQuery = Callable[[str, dict[str, dict[str, str]]], dict[str, NDArray[Any]]]
 
 
 class Table(NamedTuple):
-    """Each of COLUMNS as float64 of shape (n,), NaN where there is no number, and the line of the first row."""
+    """Each of COLUMNS as float64 of shape (n,), NaN for a cell without a number, and the line of the first row."""
 
     columns: dict[str, Column]
     first_line: int
@@ -187,7 +187,7 @@ def _numbers(
     """The contract's columns as float64, NaN where a cell is missing or not a number."""
     names = ", ".join(f'"{name}"' for name in COLUMNS)
     numbers = ", ".join(f'{number.format(name)} as "{name}"' for name in COLUMNS)
-    # materialized, else DuckDB moves the cast into its reader of CSV, where the first text ends the reading
+    # materialized: otherwise DuckDB moves the cast into its reader of CSV, where the first text ends the reading
     query = f"with cells as materialized (select {names} from {relation}) select {numbers} from cells"  # noqa: S608 -- our own names
     found = run(query, options)
     return {name: np.ma.filled(np.ma.asarray(found[name], dtype=np.float64), np.nan) for name in COLUMNS}

@@ -1,4 +1,4 @@
-"""Which test rows a version was published with, so that a later judgement can tell those that have come since.
+"""The test rows that a version was published with, so that a later judgement can find those that have come since.
 
 The file beside a version: a line of JSON with its format, the sha256 of what follows, then a number of 8 bytes for each
 row, rising. Format 1 had no such line.
@@ -45,7 +45,7 @@ def to_bytes(rows: Hashes) -> bytes:
 
 
 def parse(data: bytes | None, version: str) -> Hashes | None:
-    """The rows of a version's file, or None when there is no file or it is damaged: then nobody knows which are new.
+    """The rows of a version's file, or None if the file does not exist or is damaged: the new rows are then unknown.
 
     Raises TrainingError for a file that only a later release can read.
     """
