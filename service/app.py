@@ -82,14 +82,14 @@ def create_app(
 
 
 def around(observer: Observer, origins: Collection[str]) -> Around:
-    """What stands around every answer of an application, and around those that the worker gives in its place."""
+    """Wrap every answer of an application, and those that the worker gives in its place."""
     if not origins:
         return observer.around
     return lambda application: observer.around(Cors(application, origins))
 
 
 def limits_of(settings: Settings) -> Limits:
-    """What a client may cost the worker. No body but that of a batch may be large."""
+    """Limits of what a client costs the worker. Only the body of a batch may be large."""
     return Limits(
         header_seconds=settings.header_seconds,
         body_seconds=settings.body_seconds,
@@ -104,14 +104,14 @@ def limits_of(settings: Settings) -> Limits:
 def guard_of(
     settings: Settings, resources: Resources, application: "WSGIApplication", clock: Callable[[], int]
 ) -> Guard:
-    """What stands in front of the application, and lets in who may."""
+    """Middleware that passes on only authorized requests."""
     limiter = limiter_of(settings, resources.metrics)
     clients = Clients(settings.trusted_proxies, settings.rate_limit_ipv6_prefix)
     return Guard(application, ACCESS, resources.keys, limiter, clients, clock)
 
 
 def limiter_of(settings: Settings, metrics: WorkerMetrics) -> "Limiter | None":
-    """What limits clients, where the operator wants it."""
+    """The limiter of clients; None if the operator sets no limit."""
     if not settings.rate_limit:
         return None
     from service.access.rate_limit import Limiter  # noqa: PLC0415 -- few workers need it

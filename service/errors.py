@@ -1,18 +1,18 @@
-"""Why a request is not answered with a prediction, as one tree, and the one table of what the client gets.
+"""Reasons why a request is not answered with a prediction, as one tree, and the one table of their replies.
 
 RequestError
-├── UnauthorizedError      401  there is no key, or it is not, or no longer, valid
+├── UnauthorizedError      401  the key is missing, unknown, expired or revoked
 ├── ForbiddenError         403  the key is valid, but not for this
-├── NothingHereError       404  there is no such path
+├── NothingHereError       404  the path was not found
 ├── TooManyRequestsError   429  the client has used up what it may ask in a while
 ├── LimitUnknownError      503  what the client has used up cannot be looked up
 ├── KeysUnknownError       503  the keys have never been read, so no key can be checked
-├── InvalidRequestError    422  the body or a query parameter is not what the contract says
+├── InvalidRequestError    422  the body or a query parameter breaks the contract
 ├── NotInServiceError      404  the version that was asked for is not loaded
 ├── BodyTooLargeError      413
 ├── NotJsonError           415
 ├── UnknownCodingError     415  the body has a content coding that is not accepted
-├── NotDecodableError      400  the body is not what its content coding says
+├── NotDecodableError      400  the body does not match its content coding
 └── NotReadyError          503  this worker has no model
 """
 
@@ -33,14 +33,14 @@ logger = logging.getLogger(__name__)
 
 
 class RequestError(Exception):
-    """Base of all errors that a client is told about; its text is one sentence without any of the input."""
+    """Base of all errors that a client gets; its text is one sentence without any of the input."""
 
     headers: Headers = ()
     """What the answer says besides."""
 
 
 class UnauthorizedError(RequestError):
-    """There is no key, or it is not, or no longer, valid. RFC 6750, section 3, says what the header says."""
+    """The key is missing, unknown, expired or revoked. RFC 6750, section 3, defines the header."""
 
     def __init__(self, sentence: str, *, presented: bool) -> None:
         super().__init__(sentence)
@@ -57,7 +57,7 @@ class ForbiddenError(RequestError):
 
 
 class NothingHereError(RequestError):
-    """There is no such path."""
+    """The path was not found."""
 
     def __init__(self) -> None:
         super().__init__(NOTHING_HERE)
@@ -74,7 +74,7 @@ class TooManyRequestsError(RequestError):
 
 
 class LimitUnknownError(RequestError):
-    """What the client has used up cannot be looked up, and the operator wants nobody to pass then."""
+    """The use of the client cannot be looked up, and by the setting no request passes then."""
 
     headers = (("Retry-After", "1"),)
 
@@ -92,7 +92,7 @@ class KeysUnknownError(RequestError):
 
 
 class InvalidRequestError(RequestError):
-    """The body or a query parameter is not what the contract says; `problems` has FastAPI's shape."""
+    """The body or a query parameter breaks the contract; `problems` has FastAPI's shape."""
 
     def __init__(self, where: str, error: ValidationError) -> None:
         super().__init__(f"invalid {where}")
@@ -112,11 +112,11 @@ class BodyTooLargeError(RequestError):
 
 
 class NotJsonError(RequestError):
-    """The content type says that the body is something else than JSON."""
+    """The content type declares another body than JSON."""
 
 
 class UnknownCodingError(RequestError):
-    """The body has a content coding that is not accepted. RFC 9110, section 12.5.3, says what the header says."""
+    """The body has a content coding that is not accepted. RFC 9110, section 12.5.3, defines the header."""
 
     headers = (("Accept-Encoding", "gzip, deflate, identity"),)
 
@@ -125,14 +125,14 @@ class UnknownCodingError(RequestError):
 
 
 class NotDecodableError(RequestError):
-    """The body is not what its content coding says."""
+    """The body does not match its content coding."""
 
     def __init__(self, coding: str, reason: str) -> None:
         super().__init__(f"Content-Encoding says {coding}, but the body is not valid {coding}: {reason}.")
 
 
 class NotReadyError(RequestError):
-    """The worker has no model that it could answer with; the text says what to do."""
+    """The worker has no model that it could answer with; the text states what to do."""
 
 
 STATUS: Final[Mapping[type[RequestError], int]] = {
@@ -152,7 +152,7 @@ STATUS: Final[Mapping[type[RequestError], int]] = {
 
 
 def refusal(error: Exception, request_id: str) -> Reply:
-    """The reply for whatever was raised while answering; what nobody foresaw is logged and answered 500."""
+    """The reply for an exception; an unforeseen one is logged and answered 500."""
     if isinstance(error, InvalidRequestError):
         return json_reply(422, {"detail": error.problems})
     if isinstance(error, RequestError):

@@ -1,4 +1,4 @@
-"""What a worker has of its own, made after the fork: its slot, its models, its counts, its journal, its log."""
+"""The parts that a worker has of its own, made after the fork: slot, models, counts, journal, log."""
 
 import atexit
 import logging

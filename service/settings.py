@@ -19,7 +19,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from worker.limits import DEFAULTS
 
-PASSWORD: Final = re.compile(r"//[^/@\s]*@")  # in an address; what is said at the start is kept in logs
+PASSWORD: Final = re.compile(r"//[^/@\s]*@")  # in an address; messages of the start are kept in logs
 IN_MEMORY: Final = "memory://"
 OUR_WORKER: Final = "worker.gunicorn_worker.AppraiserWorker"
 FORMER_NAME: Final = "service.worker.AppraiserWorker"  # of our worker, before it had a short one
@@ -54,7 +54,7 @@ Origin = Annotated[str, Field(pattern=r"^\*$|^https?://[^/\s,]+$")]
 
 
 class Settings(BaseSettings):
-    """Read once from APPRAISER_* variables by whoever starts the process, then passed on."""
+    """Read once from APPRAISER_* variables at the start of the process, then passed on."""
 
     # An empty variable is as good as none, as it is for `appraiser` and for make.
     model_config = SettingsConfigDict(
@@ -181,7 +181,7 @@ class Settings(BaseSettings):
 
 
 class Hosting(BaseSettings):
-    """What hosts set for any service: names without a prefix."""
+    """Variables that hosts set for any service: names without a prefix."""
 
     model_config = SettingsConfigDict(env_ignore_empty=True, frozen=True, extra="ignore")
 

