@@ -18,7 +18,15 @@ from tests.gunicorn_process import ROOT
 
 REVISED: Final = (
     "README.md",
+    "docs/containers.md",
     "docs/design.md",
+    "docs/intervals.md",
+    "docs/journal.md",
+    "docs/migrating.md",
+    "docs/monitoring.md",
+    "docs/performance.md",
+    "docs/security.md",
+    "docs/training.md",
     "docs/troubleshooting.md",
     "docs/worker.md",
     "cli",
