@@ -1,7 +1,7 @@
 """From the bytes of a request to its WSGI environ: `python -m benchmarks.environ`.
 
 Microseconds, medians of rounds: a prediction's request in one piece, in two pieces cut in the header or before the
-body, with the header fields of a browser, and in chunks.
+body, with the header fields of a browser, in chunks, and with a header that has come before.
 """
 
 import statistics
@@ -26,7 +26,9 @@ def request(fields: bytes) -> bytes:
 
 WHOLE: Final = request(FEW)
 CHUNKED: Final = b"POST /predict HTTP/1.1\r\n" + FEW + b"Transfer-Encoding: chunked\r\n\r\n%x\r\n" % len(BODY) + BODY
+KNOWN: Final = "in one piece, header known"
 KINDS: Final = {
+    KNOWN: [WHOLE],
     "in one piece": [WHOLE],
     "in two, cut in the header": [WHOLE[:60], WHOLE[60:]],
     "in two, cut before the body": [WHOLE[: -len(BODY)], BODY],
@@ -42,13 +44,16 @@ def main() -> None:
     print(f"{ROUNDS} rounds of {REQUESTS:,} requests, microseconds a request: median (tenths 1 and 9)")
     for kind, pieces in KINDS.items():
         seconds = []
+        known = KnownHeads.none()
         for _ in range(ROUNDS):
             begun = time.perf_counter()
             for _ in range(REQUESTS):
-                parser = RequestParser(rules, shared, KnownHeads.none())
+                parser = RequestParser(rules, shared, known)
                 for piece in pieces:
                     rest = piece if parser.environ else parser.feed_head(piece)
                     if parser.environ:
+                        if kind == KNOWN and not parser.is_known:
+                            parser.remember()
                         parser.feed_body(rest)
                 parser.request()
             seconds.append((time.perf_counter() - begun) / REQUESTS * 1e6)
