@@ -71,9 +71,7 @@ class Kind(NamedTuple):
     """Rounds them down to float32, in place, where the conversion does not."""
 
 
-def _fit_boosting(
-    estimator: HistGradientBoostingRegressor, houses: Matrix, target: Column, _most_bytes: float
-) -> Estimator:
+def _fit_whole(estimator: Estimator, houses: Matrix, target: Column, _most_bytes: float) -> Estimator:
     return estimator.fit(houses, target)
 
 
@@ -105,7 +103,7 @@ FAMILIES: Final[dict[FamilyName, Callable[[int], Estimator]]] = {
     "random-forest": _random_forest,
 }
 KINDS: Final[dict[type[Estimator], Kind]] = {
-    HistGradientBoostingRegressor: Kind(_fit_boosting, _boosted_trees, _round_boosted_trees),
+    HistGradientBoostingRegressor: Kind(_fit_whole, _boosted_trees, _round_boosted_trees),
     RandomForestRegressor: Kind(_fit_forest, _forest_trees, lambda _: None),
 }
 
@@ -142,7 +140,8 @@ def fit(estimator: Estimator, houses: Matrix, target: Column, most_bytes: float 
     `most_bytes` as ONNX gets larger leaves.
     """
     with threadpool_limits(1, user_api="openmp"):
-        return kind_of(estimator).fit(estimator, houses, target, most_bytes)
+        kind = KINDS.get(type(estimator))
+        return (kind.fit if kind else _fit_whole)(estimator, houses, target, most_bytes)
 
 
 def leaf_that_fits(forest: RandomForestRegressor, houses: Matrix, target: Column, most_bytes: float) -> int:
