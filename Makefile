@@ -14,8 +14,9 @@ serve: $(VENV)/train ## train on the synthetic market if nothing is deployed, th
 	@test -e "$${APPRAISER_ARTIFACTS:-artifacts}/deployment.json" || $(BIN)/appraiser train
 	@exec $(BIN)/appraiser serve
 
+# One process more than there are cores, since many of the tests wait for a service.
 test: lint ## lint, check types, run every test
-	@$(BIN)/python -m pytest -n auto --dist worksteal --durations=10 --ignore tests/reliability
+	@$(BIN)/python -m pytest -n $$(($$(nproc) + 1)) --dist worksteal --durations=10 --ignore tests/reliability
 
 test-reliability: $(VENV)/dev ## the tests that take longer, with their figures: load, kills, swaps, upgrades, retraining, fuzzing
 	@$(BIN)/python -m pytest -s tests/reliability

@@ -128,7 +128,9 @@ logger_class = Lines
 def on_starting(server: Any) -> None:  # noqa: ANN401 -- gunicorn's hook, untyped
     """Hold the run folder for as long as this master or one of its workers lives; see that the journal can be kept."""
     if not settings.require_keys:
-        server.log.warning("Anybody who reaches this port may ask: APPRAISER_REQUIRE_KEYS=true asks clients for keys")
+        server.log.warning(
+            "Authentication is off: any client that reaches this port can use the API. Set APPRAISER_REQUIRE_KEYS=true."
+        )
     try:
         RunFolder(settings.run).hold()
     except OSError as error:

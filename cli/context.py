@@ -42,7 +42,7 @@ def roll_out_and_report(
     deployed = told(deployment)
     with changed(deployed):
         if not workers:
-            click.echo(f"{deployed}, unconfirmed: no worker lives in {place.run}; those that start will serve it")
+            click.echo(f"{deployed}, unconfirmed: no worker runs in {place.run}; those that start will serve it")
         else:
             click.echo(f"{deployed}; {workers} worker{'s serve' if workers > 1 else ' serves'} it")
         if then is not None:

@@ -78,7 +78,7 @@ def revoke_key(place: Workspace, key_id: str) -> None:
 
 @keys.command("rotate")
 @click.argument("key_id", metavar="ID")
-@click.option("--overlap", type=LIFETIME, default="1d", show_default=True, help="How long the old one is good for.")
+@click.option("--overlap", type=LIFETIME, default="1d", show_default=True, help="How long the old key stays valid.")
 @click.pass_obj
 def rotate_key(place: Workspace, key_id: str, overlap: timedelta | None) -> None:
     """Make the successor of a key, with its name, scopes and lifetime, and print it."""
@@ -94,6 +94,6 @@ def _tell_key(make: Callable[[], tuple[Key, str]]) -> None:
         key, text = make()
         end = f"until {key.expires_at:%Y-%m-%d %H:%M} UTC" if key.expires_at else "for good"
         told = f"{key.id} of {key.note}: {', '.join(key.scopes)}, {end}; this is shown only now:"
-        with changed(f"the key {key.id} is made, but lost: `appraiser keys revoke {key.id}` ends it"):
+        with changed(f"the key {key.id} was created but not printed: `appraiser keys revoke {key.id}` revokes it"):
             click.echo(told, err=True)
             click.echo(text)

@@ -14,7 +14,7 @@ from cli.context import Workspace
 def serve(place: Workspace) -> None:
     """Run the service with gunicorn, configured by gunicorn.conf.py in this folder."""
     if not Path("gunicorn.conf.py").is_file():
-        msg = f"there is no gunicorn.conf.py in {Path.cwd()}; run this command in the folder that holds it"
+        msg = f"gunicorn.conf.py was not found in {Path.cwd()}; run this command in the folder that contains it"
         raise click.ClickException(msg)
     from service.settings import read_hosting, read_settings
 

@@ -144,7 +144,7 @@ def _remove_old(place: Workspace, keep: int, newest: str) -> None:
     try:
         named = named_versions(place.journal)
     except JournalError as error:
-        told = "--journal or APPRAISER_JOURNAL says where the service keeps it"
+        told = "--journal or APPRAISER_JOURNAL names its folder"
         click.echo(f"no version is removed, though more than {keep} are published: {error}; {told}", err=True)
         return
     for version in place.store.prune(keep, {newest, *named}):

@@ -16,7 +16,7 @@ def models(place: Workspace) -> None:
     """List what is published and what is deployed."""
     versions = place.store.versions()
     if not versions:
-        click.echo(f"nothing is published in {place.store.root}; `appraiser train` makes a first version")
+        click.echo(f"no version is published in {place.store.root}; `appraiser train` makes a first version")
     deployment, sentence = _deployed(place.store)
     for version in versions:
         role = _role(deployment, version)
@@ -43,7 +43,7 @@ def _served(run: Path, generation: int) -> str:
 
     workers = RunFolder(run).workers()
     if not workers:
-        return f"; no worker lives in {run}"
+        return f"; no worker runs in {run}"
     return f"; {sum(worker.generation == generation for worker in workers)} of {len(workers)} workers serve it"
 
 

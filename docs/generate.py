@@ -34,7 +34,7 @@ def row(name: str, default: str, text: str | None) -> str:
 def default_of(field: FieldInfo) -> str:
     """A default as the table shows it."""
     if field.default_factory is not None:
-        return str(field.default_factory.__doc__)
+        return str(field.default_factory.__doc__).removesuffix(".").lower()
     return f"`{field.default}`" if field.default not in {"", ()} else "none"
 
 

@@ -1,6 +1,6 @@
-"""What goes over the wire, declared once: requests are parsed by these models, the OpenAPI document is made of them.
+"""Requests and answers, declared once: these models parse requests and describe both in the OpenAPI document.
 
-Answers of the prediction routes are written by hand for speed; the tests hold them against these models.
+Answers of the prediction routes are written by hand for speed; the tests compare them with these models.
 """
 
 from collections.abc import Mapping
@@ -54,7 +54,7 @@ class Choice(BaseModel):
     model_config = ConfigDict(frozen=True, allow_inf_nan=False)
 
     model_version: Asked | None = Field(
-        default=None, description="Version that shall answer, or `champion`; else the split decides."
+        default=None, description="Version that answers, or `champion`; without it, the split decides."
     )
 
 
@@ -73,7 +73,7 @@ BESIDE: Final = "This applies to the whole batch: send it in the query, or in th
 
 
 class OneHouse(House):
-    """The body of a prediction: a house, and what the query may say too."""
+    """The body of a prediction: a house, and the parameters that the query may have instead."""
 
     confidence: Level | None = Field(default=None, description=_IN_BODY)
     model_version: Asked | None = Field(default=None, description=_IN_BODY)
@@ -111,14 +111,14 @@ def batch_of(max_rows: int) -> type[Houses]:
 
 
 def _misplaced(value: object) -> NoReturn:
-    """Leave out null, which says nothing, and refuse the rest: else a house would be answered at another level."""
+    """Leave out null and refuse any value, since a house would otherwise be answered at another level."""
     if value is None:
         raise PydanticOmit
     raise PydanticCustomError(MISPLACED, BESIDE)
 
 
 def _plain(name: str, config: ConfigDict, fields: Mapping[str, Any]) -> Any:  # noqa: ANN401 -- a class made here
-    """What is parsed into a dictionary, which is made in half of the time that an object takes."""
+    """A type that is parsed into a dictionary, which takes half the time of an object."""
     return with_config(config)(TypedDict(name, fields))  # type: ignore[operator]
 
 
@@ -132,7 +132,7 @@ PlainHouseOfBatch: Final[Any] = _plain("House", House.model_config, _FIELDS | _M
 
 
 def max_rows_of(batch: type[Houses]) -> int:
-    """How many houses a batch may have."""
+    """The number of houses that a batch may have."""
     return next(rule.max_length for rule in batch.model_fields["houses"].metadata if isinstance(rule, MaxLen))
 
 
@@ -171,8 +171,8 @@ class Prediction(_Answer):
     model_version: Version
     predicted_at: AwareDatetime = Field(description="UTC, ISO 8601.")
     confidence_level: Level = Field(description="The level that the interval holds: the one asked for or just above.")
-    prediction_id: UUID = Field(description="Its name in the journal; ids rise with time.")
-    warnings: list[OutOfRange] | None = Field(default=None, description="Only there when a value is out of range.")
+    prediction_id: UUID = Field(description="Identifier in the journal; ids grow with time.")
+    warnings: list[OutOfRange] | None = Field(default=None, description="Present only if a value is out of range.")
 
 
 class Predictions(_Answer):
@@ -183,7 +183,7 @@ class Predictions(_Answer):
 
 
 class Problem(_Answer):
-    """Why there is no other answer."""
+    """An error, as one sentence."""
 
     detail: str = Field(description="One sentence.")
 
@@ -211,16 +211,16 @@ class Live(_Answer):
 class Refused(_Answer):
     """Why this worker does not serve what is deployed."""
 
-    # It is a part of what workers say in their slots, too: there, unknown fields are those of a later release.
+    # It is also a part of the state that workers publish, where unknown fields are those of a later release.
     model_config = ConfigDict(extra="ignore", json_schema_extra={"additionalProperties": False})
 
-    generation: int | None = Field(default=None, description="Of the deployment; null when it cannot be read.")
+    generation: int | None = Field(default=None, description="Of the deployment; null if it cannot be read.")
     version: Version | None = None
     reason: str
 
 
 KEYS_UNREADABLE: Final = (
-    "Only there when the stored keys cannot be read: the reason. The keys that were read last are valid meanwhile."
+    "Present only if the stored keys cannot be read: the reason. The keys that were read last are valid meanwhile."
 )
 
 
@@ -230,7 +230,7 @@ class Health(_Answer):
     status: Literal["ready"]
     version: Version = Field(description="The champion.")
     generation: int = Field(description="Number of the deployment that is served; it only grows.")
-    refused: list[Refused] | None = Field(default=None, description="Only there when a version was refused.")
+    refused: list[Refused] | None = Field(default=None, description="Present only if a version was refused.")
     keys_unreadable: str | None = Field(default=None, description=KEYS_UNREADABLE)
 
 
@@ -238,7 +238,7 @@ class Unready(_Answer):
     """The worker cannot predict."""
 
     detail: str = Field(description="One sentence.")
-    refused: list[Refused] | None = Field(default=None, description="Only there when a version was refused.")
+    refused: list[Refused] | None = Field(default=None, description="Present only if a version was refused.")
     keys_unreadable: str | None = Field(default=None, description=KEYS_UNREADABLE)
 
 
@@ -256,7 +256,7 @@ class ModelSummary(_Answer):
 
     version: Version
     role: Role
-    weight: int = Field(description="Percent of the clients who ask for no version.")
+    weight: int = Field(description="Percent of the clients that name no version.")
     family: str
     trained_at: AwareDatetime
     metrics: HeadlineMetrics
@@ -286,11 +286,11 @@ class _Answered(_Answer):
 
 
 class RouteSummary(_Answered):
-    """What became of the requests to one route."""
+    """The requests to one route, counted."""
 
 
 class VersionSummary(_Answered):
-    """What one version was asked."""
+    """The predictions of one version, counted."""
 
     predictions: int = Field(description="Houses priced.")
     cache_hits: int
@@ -307,7 +307,7 @@ class Summary(_Answered):
 
 
 class ModelInfo(_Answer):
-    """How a version was made, and what it promises."""
+    """The training of a version and its measured quality."""
 
     version: Version
     generation: int

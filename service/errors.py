@@ -27,7 +27,7 @@ from worker.wsgi import FAILED
 
 MAX_PROBLEMS: Final = 20
 REALM: Final = 'Bearer realm="Appraiser"'
-NOTHING_HERE: Final = "There is nothing at this path; /docs lists what there is."
+NOTHING_HERE: Final = "This path does not exist; /docs lists the endpoints."
 
 logger = logging.getLogger(__name__)
 
@@ -68,7 +68,7 @@ class TooManyRequestsError(RequestError):
 
     def __init__(self, limit: str, seconds: int) -> None:
         super().__init__(
-            f"Too many requests: at most {limit} are answered; the header Retry-After says when to ask again."
+            f"Too many requests: at most {limit} are answered; the Retry-After header gives the seconds to wait."
         )
         self.headers = (("Retry-After", str(seconds)),)
 
@@ -128,7 +128,7 @@ class NotDecodableError(RequestError):
     """The body does not match its content coding."""
 
     def __init__(self, coding: str, reason: str) -> None:
-        super().__init__(f"Content-Encoding says {coding}, but the body is not valid {coding}: {reason}.")
+        super().__init__(f"Content-Encoding is {coding}, but the body is not valid {coding}: {reason}.")
 
 
 class NotReadyError(RequestError):

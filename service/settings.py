@@ -37,7 +37,7 @@ Worker = Annotated[
 
 
 def host_name() -> str:
-    """the host's name"""  # noqa: D400, D403, D415 -- shown as a default
+    """The host's name."""
     return re.sub(r"[^A-Za-z0-9._-]", "_", socket.gethostname())[:64] or "host"
 
 
@@ -67,10 +67,11 @@ class Settings(BaseSettings):
     )
     run: Path = Field(
         default=Path("run"),
-        description="Folder in which workers say what they serve; on their host, shared with who promotes.",
+        description="Folder in which workers publish their state; on their host, shared with `appraiser promote`.",
     )
     journal: Path = Field(
-        default=Path("journal"), description="Folder of the journal: a line for every prediction. To be kept."
+        default=Path("journal"),
+        description="Folder of the journal, one line for every prediction; keep it on a durable disk.",
     )
     instance: str = Field(
         default_factory=host_name,
@@ -80,7 +81,7 @@ class Settings(BaseSettings):
     journal_segment_bytes: int = Field(
         default=64 * 1024 * 1024,
         ge=1_024,
-        description="Size at which a file of the journal is ended, as it is at midnight (UTC), and compressed.",
+        description="Size at which a segment of the journal is closed and compressed; midnight (UTC) closes one too.",
     )
     journal_keep_days: int = Field(
         default=400,
@@ -104,25 +105,26 @@ class Settings(BaseSettings):
     rate_limit: str = Field(
         default="",
         pattern=r"^$|^[1-9][0-9]{0,8}/(second|minute|hour|day)$",
-        description="Requests that a key, or without keys an address, has in any window of that length: `100/second`.",
+        description="Requests allowed for each key, or each address without keys, in any such window: `100/second`.",
     )
     rate_limit_storage: str = Field(
         default=IN_MEMORY,
         pattern=r"^memory://$|^redis(s|\+unix)?://.",
-        description="Where requests are counted: in each worker for itself, or in Redis for all (`redis://host:6379`).",
+        description="Where requests are counted: in each worker, or in Redis for all workers (`redis://host:6379`).",
     )
     rate_limit_ipv6_prefix: int = Field(
         default=IPV6_PREFIX,
         ge=1,
         le=128,
-        description="Bits of an IPv6 address that tell clients apart in a rate limit: a single client has a whole /64.",
+        description="Bits of an IPv6 address that identify a client in a rate limit: one client has a whole /64.",
     )
     rate_limit_on_failure: OnFailure = Field(
-        default="open", description="Who passes while Redis does not answer within 20 ms: everybody, or nobody (503)."
+        default="open",
+        description="While Redis does not answer within 20 ms: `open` accepts requests, `closed` refuses them (503).",
     )
     cors_origins: Annotated[tuple[Origin, ...], NoDecode, LISTED] = Field(
         default=(),
-        description="Origins whose pages may ask from a browser, `https://a.example,https://b.example`; `*` is all.",
+        description="Origins whose pages may call the API, `https://a.example,https://b.example`; `*` is all.",
     )
     max_batch_rows: int = Field(
         default=1_000,
@@ -143,20 +145,22 @@ class Settings(BaseSettings):
     max_in_hand: int = Field(
         default=DEFAULTS.max_in_hand,
         ge=1,
-        description="Bodies still arriving, and answers not yet taken, that a worker keeps; a further body is a 503.",
+        description="Bodies still arriving and answers not yet read that a worker buffers; a further body is a 503.",
     )
     header_seconds: float = Field(
         default=DEFAULTS.header_seconds,
         gt=0,
-        description="Seconds for a whole request header; who needs longer holds a socket and asks nothing.",
+        description="Time limit in seconds for receiving a complete request header; slower connections are closed.",
     )
     body_seconds: float = Field(
-        default=DEFAULTS.body_seconds, gt=0, description="Seconds for a whole request body, from the end of its header."
+        default=DEFAULTS.body_seconds,
+        gt=0,
+        description="Time limit in seconds for receiving a request body, from the end of its header.",
     )
     write_seconds: float = Field(
         default=DEFAULTS.write_seconds,
         gt=0,
-        description="Seconds for a client to take its answer, and to close when the service has.",
+        description="Time limit in seconds for a client to read its answer, and to close after the service has.",
     )
     keepalive_seconds: int = Field(
         default=75,
@@ -166,8 +170,8 @@ class Settings(BaseSettings):
     )
     trusted_proxies: Annotated[tuple[Annotated[Proxy, PlainValidator(_proxy)], ...], NoDecode, LISTED] = Field(
         default=(),
-        description="Whose `X-Forwarded-For` and `X-Forwarded-Proto` are believed: addresses or networks, with commas; "
-        "`unix` is a proxy at a UNIX socket.",
+        description="Proxies whose `X-Forwarded-For` and `X-Forwarded-Proto` are trusted: addresses or networks, "
+        "separated by commas; `unix` is a proxy at a UNIX socket.",
     )
 
     @field_validator("rate_limit_storage")

@@ -67,7 +67,7 @@ def error_of(result: Result) -> str:
 
 def unconfirmed(store: Store) -> str:
     """What is said where no worker runs."""
-    return f"unconfirmed: no worker lives in {store.root.with_name('run')}; those that start will serve it"
+    return f"unconfirmed: no worker runs in {store.root.with_name('run')}; those that start will serve it"
 
 
 class TestTraining:
@@ -131,7 +131,7 @@ class TestTraining:
             "synthetic market (made up, not real sales): 12,000 rows accepted, 0 refused\n"
         )
         title = twice.first.stdout.partition("v1.0.0, gradient-boosting")[2].partition("┏")[0]
-        assert " ".join(title.split()) == "on the SYNTHETIC market: these figures say nothing about real houses"
+        assert " ".join(title.split()) == "on the SYNTHETIC market: these figures do not describe real houses"
         assert twice.store.read("v1.0.0").manifest.data.synthetic
         listed = invoke(twice.store.root, "models").stdout.splitlines()
         assert [line.endswith("  synthetic market (made up, not real sales)") for line in listed] == [True, True, False]
@@ -191,9 +191,9 @@ class TestTraining:
             (
                 "sales.parquet",
                 f"{HEADER}\n{ROW}\n".encode(),
-                "{path}: the file is not what its ending says: its content is not Parquet",
+                "{path}: the content does not match the file name: it is not Parquet",
             ),
-            ("sales.csv", b"PAR1", "{path}: the file is not what its ending says: its content is not CSV text"),
+            ("sales.csv", b"PAR1", "{path}: the content does not match the file name: it is not CSV text"),
             (
                 "sales.csv",
                 f"{HEADER}\n{ROW}\n{ROW.replace('3', '3.5')}\n".encode(),
@@ -243,14 +243,14 @@ class TestModels:
         )
         assert invoke(two.root, "models").stdout == (
             f"v1.0.0     champion 100 %  {rest}\nv1.1.0                     {rest}\n"
-            f"generation 1 is deployed; no worker lives in {two.root.with_name('run')}\n"
+            f"generation 1 is deployed; no worker runs in {two.root.with_name('run')}\n"
         )
 
     def test_says_when_nothing_is_published(self, tmp_path: Path) -> None:
         result = invoke(tmp_path / "artifacts", "models")
         assert (result.exit_code, result.stdout) == (
             0,
-            f"nothing is published in {tmp_path}/artifacts; `appraiser train` makes a first version\n",
+            f"no version is published in {tmp_path}/artifacts; `appraiser train` makes a first version\n",
         )
         assert list(tmp_path.iterdir()) == []
 
@@ -288,7 +288,7 @@ class TestVerify:
         assert error_of(run("verify", "v2.0.0")).startswith("v2.0.0: example 0: observed [")
 
     def test_an_unknown_version(self, run: Run) -> None:
-        assert error_of(run("verify", "v9.0.0")) == "there is no v9.0.0; published: v1.0.0"
+        assert error_of(run("verify", "v9.0.0")) == "v9.0.0 was not found; published: v1.0.0"
 
 
 class TestPromote:
@@ -300,7 +300,7 @@ class TestPromote:
 
     def test_an_unknown_version_leaves_the_pointer_as_it_was(self, run: Run, store: Store) -> None:
         before = (store.root / "deployment.json").read_bytes()
-        assert error_of(run("promote", "v9.0.0")) == "there is no v9.0.0; published: v1.0.0"
+        assert error_of(run("promote", "v9.0.0")) == "v9.0.0 was not found; published: v1.0.0"
         assert (store.root / "deployment.json").read_bytes() == before
 
     def test_a_damaged_version_leaves_the_pointer_as_it_was(self, two: Store) -> None:
@@ -338,7 +338,7 @@ def test_a_folder_that_cannot_be_written_is_told_in_one_sentence(store: Store, t
 def test_serve_outside_of_the_repository_says_where_to_run_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     assert error_of(CliRunner().invoke(main, ["serve"])) == (
-        f"there is no gunicorn.conf.py in {tmp_path}; run this command in the folder that holds it"
+        f"gunicorn.conf.py was not found in {tmp_path}; run this command in the folder that contains it"
     )
 
 
@@ -391,7 +391,7 @@ class TestAsAProcess:
         assert (found.returncode, found.stdout, found.stderr) == (
             1,
             "",
-            "Error: there is no v9.0.0; published: v1.0.0\n",
+            "Error: v9.0.0 was not found; published: v1.0.0\n",
         )
 
     def test_a_host_without_the_libraries_of_training_can_look_verify_and_promote(self, store: Store) -> None:
@@ -425,7 +425,7 @@ class TestSplitAndRollback:
             (["v1.0.0=90", "v1.1.0=20"], "weights are whole percent, at least 1 each, and add up to 100; got "),
             (["v1.0.0=100", "v1.1.0=0"], "weights are whole percent, at least 1 each, and add up to 100; got "),
             (["v1.1.0=100"], "the champion v1.0.0 must be one of the arms; got v1.1.0=100"),
-            (["v1.0.0=90", "v9.0.0=10"], "there is no v9.0.0; published: v1.0.0, v1.1.0"),
+            (["v1.0.0=90", "v9.0.0=10"], "v9.0.0 was not found; published: v1.0.0, v1.1.0"),
         ],
     )
     def test_a_split_that_is_none_is_refused_and_nothing_changes(
@@ -450,7 +450,7 @@ class TestSplitAndRollback:
         assert result.stdout.startswith("v1.0.0 is deployed as generation 3, unconfirmed: ")
 
     def test_without_a_previous_champion_there_is_nothing_to_roll_back_to(self, run: Run) -> None:
-        assert error_of(run("rollback")).startswith("there is no previous version to roll back to")
+        assert error_of(run("rollback")).startswith("no previous version is recorded")
 
     def test_a_rollback_to_damaged_files_changes_nothing(self, two: Store) -> None:
         invoke(two.root, "promote", "v1.1.0")
@@ -593,7 +593,7 @@ class TestKeys:
         assert run("keys", "revoke", new.id).output == f"{new.id} of a is revoked\n"
         assert [line.split()[1] for line in run("keys", "list").output.splitlines()] == ["active", "revoked"]
         assert error_of(run("keys", "rotate", new.id)) == f"the key {new.id} is revoked; create another"
-        assert error_of(run("keys", "revoke", "nobody")).startswith("there is no key 'nobody'")
+        assert error_of(run("keys", "revoke", "nobody")).startswith("key 'nobody' was not found")
 
     @pytest.mark.parametrize(
         ("arguments", "told"),

@@ -139,7 +139,7 @@ def test_an_unforeseen_error_in_the_waiting_is_taken_back_and_told(stuck: Store)
         (stuck.root.with_name("run") / "slot-0.json").write_bytes(b"no state")
         _, error = process.communicate(timeout=SECONDS)
 
-    assert error.startswith("Error: who lives in ")
+    assert error.startswith("Error: the worker states in ")
     assert error.endswith("; v1.0.0 is deployed again, as generation 3\n")
     assert process.returncode == 1
 
@@ -239,7 +239,7 @@ def test_a_key_that_could_not_be_printed_is_told_by_its_id(store: Store) -> None
     assert ended.returncode == CHANGED
     assert ended.stderr.splitlines()[1] == (
         "Error: the output cannot be written: No space left on device; "
-        f"the key {key.id} is made, but lost: `appraiser keys revoke {key.id}` ends it"
+        f"the key {key.id} was created but not printed: `appraiser keys revoke {key.id}` revokes it"
     )
 
 
@@ -321,4 +321,4 @@ class TestPruning:
         assert two.versions() == ["v1.0.0", "v1.1.0", "v1.2.0"]
         (line,) = result.stderr.splitlines()
         assert line.startswith("no version is removed, though more than 1 are published: the versions that the journal")
-        assert line.endswith("; --journal or APPRAISER_JOURNAL says where the service keeps it")
+        assert line.endswith("; --journal or APPRAISER_JOURNAL names its folder")

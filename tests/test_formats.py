@@ -250,7 +250,7 @@ def test_a_line_of_the_journal_that_needs_a_later_release_is_told(tmp_path: Path
     with pytest.raises(DamagedJournalError) as refused:
         list(read_journal(tmp_path))
 
-    assert str(refused.value) == f"a line of the journal is no record: line: {sentence()}"
+    assert str(refused.value) == f"a line of the journal is not a valid record: line: {sentence()}"
 
 
 def test_the_verdict_of_the_next_release_is_read_and_one_that_needs_it_is_told(

@@ -175,7 +175,7 @@ def test_metrics_are_not_for_the_internet(proxy: NginxProcess) -> None:
             answer = client.get(proxy.url + path)
             assert (answer.status_code, answer.json()) == (
                 404,
-                {"detail": "There is nothing at this path; /docs lists what there is."},
+                {"detail": "This path does not exist; /docs lists the endpoints."},
             )
         assert client.get("/health").status_code == 200
 

@@ -22,10 +22,6 @@ if TYPE_CHECKING:
 PLACES: Final = 1024  # workers of one master
 AWAY: Final = -1  # what a worker that takes no connections has
 
-# What a worker with fewer connections gets to take one that waits: idle, it is awake after 0.05 ms, but on busy cores
-# only after some milliseconds. One that computes for longer has had its chance.
-HEAD_START_SECONDS: Final = 0.01
-
 
 class ConnectionCounts:
     """The number of connections of each worker, in memory that they share. The master makes it before it forks.
@@ -74,6 +70,7 @@ class Acceptor:
         most: int,
         census: ConnectionCounts,
         place: int,
+        head_start_seconds: float,
         log: logging.Logger,
     ) -> None:
         """`most` is how many connections may be held; then others wait in the queue, until another worker is free.
@@ -86,6 +83,7 @@ class Acceptor:
         self._most = most
         self._census = census
         self._place = place
+        self._head_start = head_start_seconds
         self._log = log
         self._arriving: set[asyncio.Task[object]] = set()
         self._polite_to: int | None = None
@@ -163,7 +161,7 @@ class Acceptor:
             self._polite_to = None
             return False
         if fewer != self._polite_to:  # it has taken one, or it is another worker
-            self._polite_to, self._polite_until = fewer, self._loop.time() + HEAD_START_SECONDS
+            self._polite_to, self._polite_until = fewer, self._loop.time() + self._head_start
         return self._loop.time() < self._polite_until
 
 

@@ -192,6 +192,7 @@ class AppraiserWorker(Worker):  # type: ignore[misc]  # gunicorn carries no type
             most=make_room(self.cfg.worker_connections, self.log.error_log),
             census=self.census,
             place=self._place,
+            head_start_seconds=self.limits.head_start_seconds,
             log=self.log.error_log,
         )
         while self.alive and self.ppid == os.getppid():

@@ -44,6 +44,9 @@ class Limits:
     """How long a refused request is read on and thrown away, so that its client gets to read the answer."""
     drain_bytes: int = 16 * 1024 * 1024
     """How much of it is."""
+    head_start_seconds: float = 0.01
+    """Given to a worker with fewer connections to accept one that waits. Idle, it is awake after 0.05 ms, but on busy
+    cores only after some milliseconds. A worker that computes for longer loses its head start."""
     stop_seconds: float = 3.0
     """What unfinished requests get when the worker stops; at most half of `graceful_timeout`."""
 

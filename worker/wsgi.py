@@ -233,7 +233,7 @@ def _line(name: str, value: str) -> tuple[str, bytes]:
     """A header's name in lower case, and its line. Raises ValueError for one that may not be sent."""
     lower = name.lower()
     if not TOKEN.fullmatch(name) or lower in HOP_BY_HOP:
-        message = f"this header is not the application's to send: {name!r}"
+        message = f"the application may not send this header: {name!r}"
         raise ValueError(message)
     if not (value.isascii() and value.isprintable()) and not VALUE.fullmatch(value):
         message = f"the value of the header {name} may not be sent"  # nor be logged: it may be secret

@@ -50,7 +50,7 @@ class Deployment(Stored):
             msg = f"the split must give each of {BUCKETS} buckets to one arm, one of them the champion"
             raise ValueError(msg)
         if unsealed := set(self.named()) - set(self.sha256):
-            msg = f"there is no sha256 of {', '.join(sorted(unsealed))}"
+            msg = f"the sha256 is missing of {', '.join(sorted(unsealed))}"
             raise ValueError(msg)
         return self
 
@@ -106,7 +106,7 @@ def promote_challenger(current: Deployment | None, champion: str, challenger: st
 def roll_back(current: Deployment | None) -> DeploymentPlan:
     """The previous champion answers everybody again. Raises NoPreviousError."""
     if current is None or current.previous is None:
-        msg = "there is no previous version to roll back to; `appraiser promote VERSION` deploys one by name"
+        msg = "no previous version is recorded; `appraiser promote VERSION` deploys one by name"
         raise NoPreviousError(msg)
     return promote(current, current.previous)
 

@@ -254,7 +254,7 @@ class Store(LockedFolder):
         return self.root / version
 
     def _unknown(self, version: str) -> str:
-        return f"there is no {version}; published: {', '.join(self.versions()) or 'nothing'}"
+        return f"{version} was not found; published: {', '.join(self.versions()) or 'nothing'}"
 
 
 def _unreadable(error: OSError) -> UnreadableArtifactError:

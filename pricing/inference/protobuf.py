@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from pricing.errors import ModelError
 
-BROKEN: Final = "the file is no ONNX file, or a damaged one"
+BROKEN: Final = "not a valid ONNX file"
 MAX_FIELDS: Final = 1_000  # of one message, beside the numbers of a tree; ours have 20
 
 _VARINT, _EIGHT_BYTES, _BYTES, _FOUR_BYTES = 0, 1, 2, 5  # wire types

@@ -68,7 +68,7 @@ def _check_ways(tree: Indices, node: Indices, branches: Indices, below: Indices)
     """One way leads to each node but none to a root, and none of them is longer than MAX_LEVELS."""
     count = len(node)
     if ((below < 0) | (below >= count)).any():
-        msg = "a branch of the trees leads to a node that there is not"
+        msg = "a branch of the trees leads to a node that does not exist"
         raise ModelError(msg)
     ways, expected = np.bincount(below.ravel(), minlength=count), (node > 0).astype(np.int64)
     if (ways != expected).any():

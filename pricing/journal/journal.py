@@ -21,6 +21,7 @@ from pydantic import AwareDatetime, FiniteFloat, ValidationError
 from pricing.artifacts.manifest import Sha256, Version
 from pricing.clock import Clock, ClockWatch, boot_time, is_steady
 from pricing.errors import DamagedJournalError, JournalError, UnknownPredictionError
+from pricing.files.filesystem import FileSystem
 from pricing.format import Stored, reason_of
 from pricing.ids import moment
 from pricing.journal.folder import JournalFolder
@@ -39,7 +40,6 @@ from pricing.journal.segments import (
     retire,
     segments,
     sequence_of,
-    sync_folder,
 )
 from pricing.memory import trim_heap
 
@@ -86,7 +86,7 @@ class Record(Stored):
         try:
             return cls.model_validate_json(line)
         except ValidationError as error:
-            msg = f"a line of the journal is no record: {reason_of(error, 'line')}"
+            msg = f"a line of the journal is not a valid record: {reason_of(error, 'line')}"
             raise DamagedJournalError(msg) from error
 
 
@@ -142,7 +142,7 @@ def find(root: Path, prediction_id: str) -> Record:
             return Record.parse(line)
     if damage is not None:
         raise damage
-    msg = f"there is no prediction {prediction_id} in {root}, which would have been made at {made:%Y-%m-%d %H:%M} UTC"
+    msg = f"prediction {prediction_id} was not found in {root}; its ID is of {made:%Y-%m-%d %H:%M} UTC"
     raise UnknownPredictionError(msg)
 
 
@@ -403,7 +403,7 @@ class Journal:
         try:
             if is_unsynced and segment is not None:
                 os.fdatasync(segment.handle)
-                sync_folder(self.root)
+                FileSystem().sync(self.root)
             for ended in left:
                 os.fdatasync(ended.handle)
         except OSError as error:

@@ -36,7 +36,7 @@ def replayed(record: Record, predictor: Predictor) -> Replay:
     try:
         house = House.model_validate(record.house).model_dump()
     except ValidationError as error:
-        msg = f"{record.prediction_id}: what was recorded is not a house that this program knows"
+        msg = f"{record.prediction_id}: the recorded house lacks fields that this program needs"
         raise DamagedJournalError(msg) from error
     price, lower, upper, level = predictor.predict(to_matrix([house]), record.confidence_level)
     pairs = {

@@ -7,12 +7,11 @@
 <root>/.writers/<instance>-<slot>           locked by the process that writes under that name
 """
 
-import fcntl
 import io
 import os
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, Final, NamedTuple
@@ -21,6 +20,8 @@ import orjson
 import zstandard
 
 from pricing.errors import DamagedJournalError
+from pricing.files.filesystem import FileSystem
+from pricing.files.locks import try_lock
 
 PLAIN: Final = ".jsonl"
 COMPRESSED: Final = ".jsonl.zst"
@@ -75,14 +76,12 @@ def path_of(root: Path, writer: str, begun: datetime) -> Path:
 def hold(path: Path, flags: int) -> int | None:
     """Open a segment and lock it; None when another process holds it. Raises OSError."""
     handle = os.open(path, flags | os.O_RDWR | os.O_CLOEXEC, 0o644)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        os.close(handle)
-        if isinstance(error, BlockingIOError):
-            return None
-        raise
-    return handle
+    with ExitStack() as unless_held:
+        unless_held.callback(os.close, handle)
+        if try_lock(handle):
+            unless_held.pop_all()
+            return handle
+    return None
 
 
 def mend(handle: int) -> tuple[int, bytes]:
@@ -243,7 +242,7 @@ def _compress(path: Path) -> None:
                 _write_compressed(plain, aside)
                 os.utime(aside, ns=(status.st_atime_ns, status.st_mtime_ns))  # its age is that of its records
                 aside.replace(target)
-                sync_folder(path.parent)
+                FileSystem().sync(path.parent)
             except OSError:
                 aside.unlink(missing_ok=True)
                 raise
@@ -262,12 +261,3 @@ def _write_compressed(plain: IO[bytes], aside: Path) -> None:
                 return
     msg = f"{aside.name} does not hold what was written"
     raise OSError(None, msg)
-
-
-def sync_folder(folder: Path) -> None:
-    """Make the names in a folder survive a power cut. Raises OSError."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

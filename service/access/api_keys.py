@@ -180,7 +180,7 @@ def _make(note: str, scopes: tuple[Scope, ...], now: datetime, lifetime: timedel
 def _find(keys: tuple[Key, ...], key_id: str) -> Key:
     found = next((key for key in keys if key.id == key_id), None)
     if found is None:
-        msg = f"there is no key {key_id!r}; `appraiser keys list` shows those that there are"
+        msg = f"key {key_id!r} was not found; `appraiser keys list` lists the keys"
         raise UnknownKeyError(msg)
     return found
 

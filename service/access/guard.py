@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from service.access.rate_limit import Limiter
 
 ADMIN: Final[Scope] = "admin"
-NO_KEY: Final = "This service wants a key, in the header X-API-Key or as `Authorization: Bearer`."
+NO_KEY: Final = "An API key is required. Send it in the X-API-Key header or as `Authorization: Bearer <key>`."
 NOT_VALID: Final = "This key is not valid."
 REVOKED: Final = "This key has been revoked."
 EXPIRED: Final = "This key has expired."

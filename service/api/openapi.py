@@ -66,7 +66,7 @@ def document(
         "info": {
             "title": "Appraiser",
             "version": "1.0.0",
-            "description": "House prices with an interval that holds at its level, and the version that said it.",
+            "description": "House prices with an interval that holds at its level, and the version that predicted it.",
         },
         "servers": [{"url": "."}],  # relative to this document, so that it holds behind a path prefix too
         "paths": {
@@ -106,9 +106,9 @@ _BODY: Final = (
 )
 _BUSY: Final = "This worker has no model to answer with, or too many requests in hand."
 _MEANINGS: Final[Mapping[HTTPStatus, str]] = {
-    HTTPStatus.UNAUTHORIZED: "There is no key, or it is not, or no longer, valid.",
+    HTTPStatus.UNAUTHORIZED: "The key is missing, unknown, expired or revoked.",
     HTTPStatus.FORBIDDEN: "The key lacks the scope.",
-    HTTPStatus.TOO_MANY_REQUESTS: "The client has used up what it may ask in a while; Retry-After says when it may.",
+    HTTPStatus.TOO_MANY_REQUESTS: "The rate limit is exceeded; Retry-After gives the seconds to wait.",
     HTTPStatus.NOT_FOUND: "The version that was asked for is not in service.",
     HTTPStatus.REQUEST_TIMEOUT: "The body did not arrive in time.",
     HTTPStatus.REQUEST_ENTITY_TOO_LARGE: "The body is larger than the service accepts.",
@@ -252,10 +252,10 @@ def _reference(model: type[BaseModel]) -> dict[str, str]:
 
 
 _CLIENT_ID: Final = _header(
-    "X-Client-Id", "Who asks, in your own words: of a split, the same client is always on the same arm."
+    "X-Client-Id", "An identifier of the client, of your choice: a split keeps the same client on the same arm."
 )
 _TRACE: Final = (
-    _header(REQUEST_ID, f"A name for this request, `{REQUEST_ID_PATTERN.pattern}`; one that has none is given one."),
+    _header(REQUEST_ID, f"An identifier of this request, `{REQUEST_ID_PATTERN.pattern}`; generated if absent."),
     _header("traceparent", "The distributed trace that this request is part of, in the form of W3C's Trace Context."),
 )
 _NAME: Final = {
@@ -267,7 +267,7 @@ _NAMED: Final = {REQUEST_ID: {"$ref": f"#/components/headers/{REQUEST_ID}"}}
 _UNREAD: Final = {
     status: _reply(description, Problem)
     for status, description in {
-        "400": "This is no HTTP, or the body is not what its header Content-Encoding says.",
+        "400": "The request is not valid HTTP, or the body does not match its Content-Encoding header.",
         "414": "The URL is too long.",
         "431": "A header is too long, or there are too many.",
         "501": "The transfer coding is not known.",
@@ -275,12 +275,12 @@ _UNREAD: Final = {
 }
 _CACHED: Final = {
     "X-Cache": {
-        "description": "Whether this house was asked before; not there when the cache is off.",
+        "description": "Whether the price came from the cache; absent if the cache is off.",
         "schema": {"type": "string", "enum": ["hit", "miss"]},
     }
 }
 _RETRY_AFTER: Final = {
-    "Retry-After": {"description": "Seconds; not there when it has no model.", "schema": {"type": "integer"}}
+    "Retry-After": {"description": "Seconds; absent if the worker has no model.", "schema": {"type": "integer"}}
 }
 _INVALID: Final = {"422": _reply("The body or the query is not valid.", ValidationProblems, _EXAMPLE_PROBLEMS)}
 _UNHEALTHY: Final = {

@@ -35,7 +35,7 @@ from service.reply import JSON_TYPE, Reply, json_reply
 
 SENTENCES: Final[Mapping[int, str]] = {
     HTTPStatus.NOT_FOUND: NOTHING_HERE,
-    HTTPStatus.METHOD_NOT_ALLOWED: "This path does not take this method; /docs lists what there is.",
+    HTTPStatus.METHOD_NOT_ALLOWED: "This path does not accept this method; /docs lists the endpoints.",
 }
 STATIC: Final = Path(__file__).parent / "static"
 

@@ -34,7 +34,7 @@ UNUSABLE = (
     "Run `appraiser promote VERSION` with another version."
 )
 
-UNFORESEEN = "loading it failed as nobody foresaw; the log has the reason"
+UNFORESEEN = "loading it failed for an unexpected reason; the log has it"
 RETRY_SECONDS: Final = 60.0  # the largest graph takes 2 s of CPU to load: 3 % of one
 
 logger = logging.getLogger(__name__)

@@ -26,6 +26,7 @@ from typing import Final
 from pydantic import ValidationError
 
 from pricing.errors import AppraiserError
+from pricing.files.locks import try_lock
 from pricing.format import Stored, is_of_a_later_release, reason_of
 from service.contract import Refused
 
@@ -96,7 +97,7 @@ class RunFolder:
         """
         self.root.mkdir(parents=True, exist_ok=True)
         masters = _open(self.root / ".masters")
-        if _try_lock(masters, fcntl.LOCK_EX):
+        if try_lock(masters, fcntl.LOCK_EX):
             self._empty()
         fcntl.flock(masters, fcntl.LOCK_SH)
 
@@ -106,7 +107,7 @@ class RunFolder:
         with self._claims("ab", fcntl.LOCK_EX):
             for number in count():
                 lock = _open(self.root / f"slot-{number}")
-                if _try_lock(lock, fcntl.LOCK_EX):
+                if try_lock(lock, fcntl.LOCK_EX):
                     break
                 os.close(lock)
             _state_file(self.root, number).unlink(missing_ok=True)  # of the worker before
@@ -125,7 +126,7 @@ class RunFolder:
             return {}
         except (OSError, ValidationError) as error:
             reason = error.strerror if isinstance(error, OSError) else _why(error)
-            msg = f"who lives in {self.root} cannot be read: {reason}"
+            msg = f"the worker states in {self.root} cannot be read: {reason}"
             raise RunFolderError(msg) from error
 
     def metrics(self) -> list[Path]:
@@ -145,7 +146,7 @@ class RunFolder:
 
     def _is_taken(self, number: int) -> bool:
         with (self.root / f"slot-{number}").open("rb") as lock:
-            return not _try_lock(lock.fileno(), fcntl.LOCK_SH)
+            return not try_lock(lock.fileno(), fcntl.LOCK_SH)
 
     def _empty(self) -> None:
         with self._claims("ab", fcntl.LOCK_EX):
@@ -183,11 +184,3 @@ def _why(error: ValidationError) -> str:
 
 def _open(path: Path) -> int:
     return os.open(path, os.O_WRONLY | os.O_CREAT, 0o644)
-
-
-def _try_lock(file: int, kind: int) -> bool:
-    try:
-        fcntl.flock(file, kind | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True

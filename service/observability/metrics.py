@@ -42,7 +42,7 @@ METRICS: Final[Mapping[str, Declared]] = {
     "appraiser_limit_unknown_total": Declared(
         "counter", ("decision",), "Requests whose limit could not be looked up: let pass (open) or refused (closed)."
     ),
-    "appraiser_unparsed_requests_total": Declared("counter", ("status",), "Requests that were no valid HTTP."),
+    "appraiser_unparsed_requests_total": Declared("counter", ("status",), "Requests that were not valid HTTP."),
     "appraiser_predictions_total": Declared("counter", ("version", "arm"), "Houses priced."),
     "appraiser_cache_lookups_total": Declared(
         "counter", ("version", "result"), "Single houses looked up in the cache."
@@ -68,11 +68,13 @@ METRICS: Final[Mapping[str, Declared]] = {
     "appraiser_workers": Declared("gauge", (), "Living workers."),
     "appraiser_worker_ready": Declared("gauge", ("worker",), "Whether a worker can predict."),
     "appraiser_worker_generation": Declared("gauge", ("worker",), "Deployment that a worker serves whole; 0: none."),
-    "appraiser_worker_refusals": Declared("gauge", ("worker",), "What a worker refuses of the deployment."),
+    "appraiser_worker_refusals": Declared("gauge", ("worker",), "Versions of the deployment that a worker refuses."),
     "appraiser_worker_keys_unreadable": Declared(
         "gauge", ("worker",), "1 if a worker cannot read the stored keys and uses those that it read last."
     ),
-    "appraiser_deployment_generation": Declared("gauge", (), "What is deployed; 0: nothing, or it cannot be read."),
+    "appraiser_deployment_generation": Declared(
+        "gauge", (), "Generation that is deployed; 0: none, or it cannot be read."
+    ),
     "appraiser_build_info": Declared("gauge", ("version", "python", "onnxruntime"), "1, of this release."),
     "appraiser_model_info": Declared(
         "gauge", ("version", "role", "family", "sha256"), "1 for each version in service."

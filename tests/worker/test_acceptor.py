@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
-from worker.acceptor import AWAY, HEAD_START_SECONDS, PLACES, Acceptor, ConnectionCounts
+from worker.acceptor import AWAY, PLACES, Acceptor, ConnectionCounts
+from worker.limits import DEFAULTS
 
 if TYPE_CHECKING:
     import socket
@@ -98,6 +99,7 @@ class Workers:
             most=most,
             census=self.census,
             place=OURS,
+            head_start_seconds=DEFAULTS.head_start_seconds,
             log=logging.getLogger("test"),
         )
         self.acceptor.open()
@@ -129,7 +131,7 @@ def test_the_head_start_ends_and_does_not_begin_again_for_the_next_one() -> None
     workers = Workers(waiting=5)
     workers.other_has(0)
     assert workers.turns(10) == 1
-    workers.loop.now += HEAD_START_SECONDS
+    workers.loop.now += DEFAULTS.head_start_seconds
     assert workers.turns(2) == 3
 
 
@@ -138,7 +140,7 @@ def test_another_head_start_begins_when_the_other_has_taken_one() -> None:
     workers.other_has(0)
     workers.turns(1)
     workers.turns(1)
-    workers.loop.now += HEAD_START_SECONDS
+    workers.loop.now += DEFAULTS.head_start_seconds
     assert workers.turns(3) == 4
     workers.other_has(1)
     assert workers.turns(3) == 4
@@ -148,7 +150,7 @@ def test_another_head_start_begins_when_we_were_even_in_between() -> None:
     workers = Workers(waiting=9)
     workers.other_has(0)
     workers.turns(2)
-    workers.loop.now += HEAD_START_SECONDS
+    workers.loop.now += DEFAULTS.head_start_seconds
     workers.acceptor.gone()
     assert workers.turns(3) == 1
 

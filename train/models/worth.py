@@ -49,7 +49,7 @@ def check_worth(artifact: Artifact, sales: Sales) -> None:
     if not error < of_one_price:
         msg = (
             f"{sales.source}: on the test rows the mean absolute error of the log price is {error:.4f}, expected less "
-            f"than {of_one_price:.4f}, that of one price for all houses: are the prices those of their houses? "
+            f"than {of_one_price:.4f}, that of one price for all houses: do the prices belong to their houses? "
             "Nothing was published"
         )
         raise DataError(msg)

@@ -31,7 +31,7 @@ TOLERATED_LOSS: Final = 0.05  # of a fifth: what is significantly more is worse
 MAX_LOSS: Final = 0.1  # of a fifth: what is not ruled out to be more is refused
 COVERAGE_SLACK: Final = 0.005
 MAX_OFF: Final = 0.08  # of the coverage: what is not ruled out to be more is refused
-TOO_FEW: Final = "the test rows are too few to tell whether "
+TOO_FEW: Final = "the test rows are too few to decide whether "
 UNKNOWN: Final = float("nan")  # in verdicts of before these figures were kept
 
 
@@ -202,7 +202,7 @@ def _of_skill(figures: Verdict) -> Iterator[str]:
             f"the lower bound must be above 0; {_enough(figures.groups, half, -log(1 - skill))}"
         )
     elif not lower > 0:  # of a file with its prices in the wrong rows the champion knows even less
-        yield "it is no better than one price for all houses would be: are the prices those of their houses?"
+        yield "it is not better than one price for all houses: do the prices belong to their houses?"
 
 
 def _of_coverage(figures: Verdict) -> Iterator[str]:

@@ -138,9 +138,7 @@ def _check_free(store: Store, version: str) -> None:
 
 
 def _tell_result(console: Console, manifest: Manifest) -> None:
-    synthetic = (
-        " on the SYNTHETIC market: these figures say nothing about real houses" if manifest.data.synthetic else ""
-    )
+    synthetic = " on the SYNTHETIC market: these figures do not describe real houses" if manifest.data.synthetic else ""
     table = Table(title=f"{manifest.version}, {manifest.family}{synthetic}", title_justify="left")
     for heading in ("rows", "R²", "mean abs. % error", "median abs. % error"):
         table.add_column(heading, justify="right")

@@ -156,7 +156,7 @@ def _deployment(store: Store) -> Deployment:
     try:
         return store.deployment()
     except NothingDeployedError as error:
-        msg = "no version is deployed, so there is nothing to compare with: `appraiser train` makes a first one"
+        msg = "no version is deployed, so no comparison is possible: `appraiser train` makes a first one"
         raise NothingDeployedError(msg) from error
 
 

@@ -106,7 +106,7 @@ def _check_beginning(path: Path, content: str) -> None:
         raise DataError(msg)
     found = next((kind for kind, is_it in _MAGIC.items() if is_it(beginning)), "text")
     if found != (content if content in _MAGIC else "text"):
-        msg = f"{path}: the file is not what its ending says: its content is not {content}"
+        msg = f"{path}: the content does not match the file name: it is not {content}"
         raise DataError(msg)
 
 
@@ -137,7 +137,7 @@ def _header(path: Path) -> list[str]:
         with path.open(encoding="utf-8-sig", newline="") as file:
             names = [name.strip() for name in next(csv.reader(file), [])]
     except (UnicodeDecodeError, csv.Error) as error:
-        msg = f"{path}: the file is not what its ending says: its content is not CSV text in UTF-8"
+        msg = f"{path}: the content does not match the file name: it is not CSV text in UTF-8"
         raise DataError(msg) from error
     if len(names) == 1 and {";", "\t", "|"} & set(names[0]):
         msg = f"{path}: cells must be separated by commas"

@@ -231,10 +231,10 @@ BOTH_SEALED: Final = {"split_since": 1, "sha256": {"v1.0.0": SEAL, "v1.1.0": SEA
     [
         ({"generation": 0}, "greater than or equal to 1"),
         ({"champion": "1.0.0"}, "should match pattern"),
-        ({"sha256": {}}, "there is no sha256 of v1.0.0"),
+        ({"sha256": {}}, "the sha256 is missing of v1.0.0"),
         ({"sha256": {"v1.0.0": "short"}}, "should match pattern"),
-        ({"previous": "v0.9.0"}, "there is no sha256 of v0.9.0"),
-        ({"split": {"v1.0.0": [[0, 50]], "v1.1.0": [[50, 100]]}, "split_since": 1}, "there is no sha256 of v1.1.0"),
+        ({"previous": "v0.9.0"}, "the sha256 is missing of v0.9.0"),
+        ({"split": {"v1.0.0": [[0, 50]], "v1.1.0": [[50, 100]]}, "split_since": 1}, "the sha256 is missing of v1.1.0"),
         ({"format": 0}, "observed format 0, expected a whole number from 1"),
         ({"split": {"v1.0.0": [[0, 101]]}, "split_since": 1}, "less than or equal to 100"),
         ({"split": {"v1.0.0": [[-1, 100]]}, "split_since": 1}, "greater than or equal to 0"),

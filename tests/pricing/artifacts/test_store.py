@@ -265,7 +265,7 @@ class TestReading:
     def test_an_unknown_version_is_told_with_those_that_are_there(self, two: Store) -> None:
         with pytest.raises(UnknownVersionError) as refused:
             two.read("v9.0.0")
-        assert str(refused.value) == "there is no v9.0.0; published: v1.0.0, v1.1.0"
+        assert str(refused.value) == "v9.0.0 was not found; published: v1.0.0, v1.1.0"
 
     @pytest.mark.parametrize("version", ["", ".", "..", "../v1.0.0", "v1.0.0/../v1.0.0", "v1.0", "v1.0.0\n", "v01.0.0"])
     def test_what_is_no_version_is_no_path_either(self, store: Store, version: str) -> None:

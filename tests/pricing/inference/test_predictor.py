@@ -108,11 +108,11 @@ class TestRefusals:
     def test_bytes_that_are_no_graph_are_refused(self, published: Artifact, made: bytes) -> None:
         with pytest.raises(ModelError, match=r"^the graph cannot be loaded: "):
             OnnxGraph(made)
-        with pytest.raises(DamagedArtifactError, match=r"^v1\.0\.0: the file "):
+        with pytest.raises(DamagedArtifactError, match=r"^v1\.0\.0: (not a valid ONNX file$|the file of )"):
             load(published._replace(graph=made))
 
     def test_a_cut_off_graph_is_refused(self, published: Artifact) -> None:
-        with pytest.raises(DamagedArtifactError, match=r"^v1\.0\.0: the file is no ONNX file, or a damaged one$"):
+        with pytest.raises(DamagedArtifactError, match=r"^v1\.0\.0: not a valid ONNX file$"):
             load(published._replace(graph=published.graph[:-100]))
 
     @pytest.mark.parametrize(

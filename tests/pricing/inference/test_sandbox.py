@@ -49,7 +49,7 @@ def children() -> list[int]:
     for path in Path("/proc").glob("[0-9]*"):
         try:
             state, parent = (path / "stat").read_text().rsplit(") ", 1)[1].split()[:2]
-            is_ours = "pricing.inference.sandbox" in (path / "cmdline").read_text() or state == "Z"
+            is_ours = b"pricing.inference.sandbox" in (path / "cmdline").read_bytes() or state == "Z"
         except (FileNotFoundError, ProcessLookupError):  # it has ended meanwhile
             continue
         if int(parent) == os.getpid() and is_ours:

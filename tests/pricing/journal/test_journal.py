@@ -145,7 +145,7 @@ def test_lines_that_look_like_records_are_cut_off_unless_there_are_more_than_a_c
     segment.path.write_bytes(whole + line * MAX_REFUSED + line[:5])
     write(tmp_path, "c")
 
-    with pytest.raises(DamagedJournalError, match="a line of the journal is no record"):
+    with pytest.raises(DamagedJournalError, match="a line of the journal is not a valid record"):
         names(tmp_path)
     assert Record.parse(segment.path.read_bytes().splitlines()[-1]).prediction_id == "c"
 
@@ -410,14 +410,14 @@ def test_a_writer_starts_although_its_last_segment_is_damaged(tmp_path: Path, ca
 def test_who_asks_for_what_is_not_there_is_told(tmp_path: Path) -> None:
     with pytest.raises(UnknownPredictionError, match=r"^'x' is not a prediction_id; they look like "):
         find(tmp_path, "x")
-    with pytest.raises(UnknownPredictionError, match=r"^there is no prediction 018cc4d1-.* 2024-01-01 11:38 UTC$"):
+    with pytest.raises(UnknownPredictionError, match=r"^prediction 018cc4d1-.* 2024-01-01 11:38 UTC$"):
         find(tmp_path, "018cc4d1-5e00-7b3a-9f1c-4a7be93d0c55")
 
 
 def test_a_line_that_is_no_record_is_told(tmp_path: Path) -> None:
     (tmp_path / "host-1-0-20260101T000000.000000Z.jsonl").write_text('{"prediction_id": 7}\n')
 
-    with pytest.raises(DamagedJournalError, match=r"^a line of the journal is no record: prediction_id: "):
+    with pytest.raises(DamagedJournalError, match=r"^a line of the journal is not a valid record: prediction_id: "):
         names(tmp_path)
 
 

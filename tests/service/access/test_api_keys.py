@@ -126,7 +126,7 @@ def test_only_an_active_key_has_a_successor(keys: KeyStore, clock: Clock) -> Non
 
 def test_a_key_that_there_is_not_is_neither_revoked_nor_rotated(keys: KeyStore) -> None:
     for change in (keys.revoke, lambda key_id: keys.rotate(key_id, DAY)):
-        with pytest.raises(UnknownKeyError, match=r"^there is no key 'nobody'; `appraiser keys list`"):
+        with pytest.raises(UnknownKeyError, match=r"^key 'nobody' was not found; `appraiser keys list`"):
             change("nobody")
 
 

@@ -60,7 +60,10 @@ def wrong_keys(store: KeyStore) -> list[Presented]:
     store.revoke(revoked.id)
     return [
         Presented(
-            "none", None, REALM, "This service wants a key, in the header X-API-Key or as `Authorization: Bearer`."
+            "none",
+            None,
+            REALM,
+            "An API key is required. Send it in the X-API-Key header or as `Authorization: Bearer <key>`.",
         ),
         Presented("malformed", "a-secret-of-somebody", INVALID, NOT_VALID),
         Presented("unknown", f"apr_{'0' * 12}_{expired_text[-SECRET:]}", INVALID, NOT_VALID),
@@ -140,7 +143,7 @@ def test_every_kind_of_key_on_every_route_is_answered_exactly_and_no_secret_is_k
 @pytest.mark.parametrize(("keys", "warns"), [("false", True), ("true", False)])
 def test_a_service_that_asks_for_no_keys_says_so_once_at_its_start(store: Store, keys: str, *, warns: bool) -> None:
     with guarded(store, APPRAISER_REQUIRE_KEYS=keys) as server:
-        assert server.log.count("Anybody who reaches this port may ask") == warns
+        assert server.log.count("Authentication is off") == warns
 
 
 def test_a_revoked_key_is_refused_by_every_worker_within_a_second_and_a_half(store: Store) -> None:
@@ -250,7 +253,7 @@ def test_what_is_at_no_path_reaches_no_view_whatever_flask_would_make_of_it(
         found = client.open(method=method, json=HOUSE, environ_overrides={"PATH_INFO": path})
         assert (found.status_code, found.get_json()) == (
             404,
-            {"detail": "There is nothing at this path; /docs lists what there is."},
+            {"detail": "This path does not exist; /docs lists the endpoints."},
         )
 
 

@@ -253,7 +253,7 @@ def test_a_failure_that_nobody_foresaw_costs_the_version_and_not_the_worker(
     broken.follow()
 
     assert in_service(broken) == (1, ("v1.0.0",))
-    assert broken.refused[0].reason == "loading it failed as nobody foresaw; the log has the reason"
+    assert broken.refused[0].reason == "loading it failed for an unexpected reason; the log has it"
     assert "ZeroDivisionError" in caplog.text
 
 

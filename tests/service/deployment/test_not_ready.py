@@ -88,12 +88,12 @@ STATES: Final[dict[Callable[[Store], None], tuple[str, str]]] = {
     take_the_pointer_away: (NOTHING, ""),
     remove_and_leave_a_file: (UNREADABLE, "deployment.json cannot be read: Not a directory"),
     empty_the_pointer: (UNREADABLE, "deployment.json: whole file: Invalid JSON"),
-    point_at_what_was_never_published: (UNUSABLE, "there is no v9.9.9; published: v1.0.0"),
+    point_at_what_was_never_published: (UNUSABLE, "v9.9.9 was not found; published: v1.0.0"),
     make_the_pointer_a_folder: (UNREADABLE, "deployment.json cannot be read: Is a directory"),
     damage_the_graph: (UNUSABLE, "observed sha256 "),
     damage_the_manifest: (UNUSABLE, "observed sha256 "),
     remove_the_graph: (UNUSABLE, "v1.0.0/model.onnx cannot be read: No such file"),
-    remove_the_version: (UNUSABLE, "there is no v1.0.0; published: nothing"),
+    remove_the_version: (UNUSABLE, "v1.0.0 was not found; published: nothing"),
 }
 
 

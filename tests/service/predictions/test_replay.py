@@ -167,8 +167,8 @@ def test_a_prediction_that_was_never_made_is_told(store: Store, recorded: tuple[
 
     assert found.exit_code == 1
     assert found.stderr == (
-        "Error: there is no prediction 018cc4d1-5e00-7b3a-9f1c-4a7be93d0c55 in "
-        f"{journal}, which would have been made at 2024-01-01 11:38 UTC\n"
+        "Error: prediction 018cc4d1-5e00-7b3a-9f1c-4a7be93d0c55 was not found in "
+        f"{journal}; its ID is of 2024-01-01 11:38 UTC\n"
     )
 
 

@@ -167,7 +167,7 @@ def test_a_challenger_that_knows_no_more_than_one_price_for_all_is_refused(publi
 
     assert verdict.gain_lower > 0.1
     assert verdict.skill_lower == pytest.approx(0)
-    assert verdict.against[0].startswith("it is no better than one price for all houses would be")
+    assert verdict.against[0].startswith("it is not better than one price for all houses")
 
 
 def test_a_challenger_without_certified_parity_is_refused(published: Artifact) -> None:

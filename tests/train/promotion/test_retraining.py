@@ -187,7 +187,7 @@ def test_without_the_memory_of_its_rows_all_test_rows_judge(champion: Store, con
 
 
 def test_without_a_champion_there_is_nothing_to_compare_with(tmp_path: Path) -> None:
-    with pytest.raises(NothingDeployedError, match="nothing to compare with: `appraiser train` makes a first one"):
+    with pytest.raises(NothingDeployedError, match="no comparison is possible: `appraiser train` makes a first one"):
         retrain(Store(tmp_path / "artifacts"), order(tmp_path / "none.csv"), silent())
     assert list(tmp_path.iterdir()) == []
 
@@ -305,6 +305,6 @@ def test_shuffled_prices_publish_nothing(champion: Store, tmp_path: Path) -> Non
     lines = [",".join(map(str, row)) for row in zip(*(columns[name].tolist() for name in COLUMNS), strict=True)]
     (tmp_path / "wrong.csv").write_text("\n".join([",".join(COLUMNS), *lines]))
 
-    with pytest.raises(DataError, match="are the prices those of their houses"):
+    with pytest.raises(DataError, match="do the prices belong to their houses"):
         retrain(champion, order(tmp_path / "wrong.csv"), silent())
     assert champion.versions() == ["v1.0.0"]

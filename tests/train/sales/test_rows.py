@@ -250,11 +250,11 @@ class TestRefusedFiles:
 
     def test_csv_that_is_named_parquet(self, tmp_path: Path) -> None:
         path = csv(tmp_path, HEADER, ROW, name="sales.parquet")
-        assert refused(path) == f"{path}: the file is not what its ending says: its content is not Parquet"
+        assert refused(path) == f"{path}: the content does not match the file name: it is not Parquet"
 
     def test_parquet_that_is_named_csv(self, tmp_path: Path) -> None:
         path = parquet(tmp_path, PARQUET).rename(tmp_path / "sales.csv")
-        assert refused(path) == f"{path}: the file is not what its ending says: its content is not CSV text"
+        assert refused(path) == f"{path}: the content does not match the file name: it is not CSV text"
 
     def test_parquet_that_is_cut_off(self, tmp_path: Path) -> None:
         path = parquet(tmp_path, PARQUET)
@@ -274,7 +274,7 @@ class TestRefusedFiles:
     def test_binary_content_that_is_named_csv(self, tmp_path: Path, content: bytes) -> None:
         path = tmp_path / "sales.csv"
         path.write_bytes(content)
-        assert "the file is not what its ending says: its content is not CSV text" in refused(path)
+        assert "the content does not match the file name: it is not CSV text" in refused(path)
 
     @pytest.mark.parametrize(
         ("name", "ending"),
@@ -507,7 +507,7 @@ class TestDatabases:
     def test_what_is_no_database(self, tmp_path: Path, content: bytes) -> None:
         path = tmp_path / "sales.duckdb"
         path.write_bytes(content)
-        assert refused(path).endswith("its content is not a DuckDB database")
+        assert refused(path).endswith("it is not a DuckDB database")
 
     def test_a_database_that_is_cut_off(self, tmp_path: Path) -> None:
         path = database(tmp_path, TABLE)

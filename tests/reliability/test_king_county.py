@@ -15,7 +15,7 @@ from train.models.family_names import FAMILY_NAMES, FamilyName
 from train.models.training import Plan, train
 from train.sales import rows as data
 
-SALES: Final = Path(__file__).parents[4] / "shared" / "data" / "king_county.csv"
+SALES: Final = Path(__file__).parents[3] / "shared" / "data" / "king_county.csv"
 SALTS: Final = ("0", "1", "2", "3", "4")
 
 HIGHEST_MAPE: Final = 0.224
