@@ -36,12 +36,19 @@ def typed_and_printed() -> list[tuple[str, str]]:
     return [(command, printed) for command, _, printed in (line.partition("\n") for line in lines)]
 
 
-@pytest.fixture(scope="module")
-def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Where the service answers that README's first command starts."""
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The artifacts that README's first command makes."""
     artifacts = tmp_path_factory.mktemp("readme") / "artifacts"
-    trained = CliRunner().invoke(main, ["--artifacts", str(artifacts), "train"])
-    assert trained.exit_code == 0, trained.output
+    result = CliRunner().invoke(main, ["--artifacts", str(artifacts), "train"])
+    assert result.exit_code == 0, result.output
+    return artifacts
+
+
+@pytest.fixture(scope="module")
+def address(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Where the service answers that README's first command starts."""
+    artifacts = shutil.copytree(trained, tmp_path_factory.mktemp("service") / "artifacts")
     with gunicorn(None, cwd=ROOT, workers=2, env={"APPRAISER_ARTIFACTS": str(artifacts)}) as service:
         yield f"localhost:{service.port}"
 
@@ -60,10 +67,10 @@ def test_a_page_shows_what_its_commands_print(command: str, printed: str, addres
 
 @pytest.mark.skipif(shutil.which("curl") is None, reason="needs curl")
 @pytest.mark.parametrize("session", [session for page in PAGES for session in SESSION.findall(page.read_text("utf-8"))])
-def test_a_page_shows_what_a_session_prints(session: str, tmp_path: Path) -> None:
+def test_a_page_shows_what_a_session_prints(session: str, trained: Path, tmp_path: Path) -> None:
     """Its commands depend on each other: one service, one folder, one after the other."""
     places = {name: str(tmp_path / name.removeprefix("APPRAISER_").lower()) for name in PLACES}
-    assert CliRunner().invoke(main, ["--artifacts", places["APPRAISER_ARTIFACTS"], "train"]).exit_code == 0
+    shutil.copytree(trained, places["APPRAISER_ARTIFACTS"])
     asked_for = {"APPRAISER_REQUIRE_KEYS": str("appraiser keys" in session)}
     with gunicorn(None, cwd=ROOT, workers=2, env=places | asked_for) as service:
         wait_until(lambda: len(RunFolder(service.run).workers()) == 2)
