@@ -3,24 +3,23 @@
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import partial
-from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, cast
 
 import click
 
 from cli.context import Workspace, exit_unless, roll_out_and_report
+from cli.sales import DataOptions, data_options
 from pricing.artifacts import deployment as plans
 from pricing.errors import JournalError, changed
 from train.models.family_names import FAMILY_NAMES, FamilyName
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from train.promotion.judge import Verdict
 
 NOT_BETTER: Final = 4  # exit code: the challenger stays published and is not deployed
 
-data_option = partial(click.option, "--data", type=click.Path(path_type=Path))
-query_option = click.option("--query", help="Of a .duckdb file: the name of a table, or a select.")
 family_option = click.option(
     "--family", type=click.Choice(FAMILY_NAMES), help="Without it, the better of the two by cross-validation."
 )
@@ -39,8 +38,7 @@ keep_option = click.option(
 
 
 @click.command()
-@data_option(help="CSV, Parquet, JSON lines or DuckDB; without it, the synthetic market.")
-@query_option
+@data_options(without="; without it, the synthetic market")
 @family_option
 @click.option("--version", help="Name of the new version, for example v2.0.0; without it, the next minor one.")
 @click.option("--deploy", is_flag=True, help="Deploy it also when another version is deployed.")
@@ -49,11 +47,10 @@ keep_option = click.option(
 @click.pass_obj
 def train(  # noqa: PLR0913 -- one for each option
     place: Workspace,
-    data: Path | None,
-    query: str | None,
     family: FamilyName | None,
     version: str | None,
     *,
+    data: DataOptions,
     deploy: bool,
     seed: int,
     keep: int,
@@ -63,12 +60,10 @@ def train(  # noqa: PLR0913 -- one for each option
     Exit code 0: done; 1: failed, and nothing has changed; 5: failed or interrupted, and the last line states what
     is published or deployed.
     """
-    if query is not None and data is None:
-        msg = "--query needs --data with a .duckdb file"
-        raise click.UsageError(msg)
     with _training():
         from train.promotion.publish import TrainOptions, train_and_publish
-    trained = train_and_publish(place.store, TrainOptions(data, query, family, version, deploy, seed))
+    options = TrainOptions(data.path, data.query, family, version, deploy, seed, data.reading())
+    trained = train_and_publish(place.store, options)
     published = trained.manifest.version
     with changed(f"{published} is published"):
         if trained.deploy:
@@ -83,15 +78,14 @@ def train(  # noqa: PLR0913 -- one for each option
 
 
 @click.command()
-@data_option(help="CSV, Parquet, JSON lines or DuckDB.", required=True)
-@query_option
+@data_options(required=True)
 @family_option
 @seed_option
 @keep_option
 @click.option("--dry-run", is_flag=True, help="Judge only: publish and deploy nothing.")
 @click.pass_obj
 def retrain(  # noqa: PLR0913 -- one for each option
-    place: Workspace, data: Path, query: str | None, family: FamilyName | None, *, seed: int, keep: int, dry_run: bool
+    place: Workspace, family: FamilyName | None, *, data: DataOptions, seed: int, keep: int, dry_run: bool
 ) -> None:
     """Train a challenger on new data, judge it against the champion, and deploy it only if it is better.
 
@@ -101,7 +95,8 @@ def retrain(  # noqa: PLR0913 -- one for each option
     """
     with _training():
         from train.promotion.retraining import RetrainOptions, retrain
-    verdict = retrain(place.store, RetrainOptions(data, query, family, seed, dry_run))
+    path = cast("Path", data.path)  # it is required
+    verdict = retrain(place.store, RetrainOptions(path, data.query, family, seed, dry_run, data.reading()))
     confirmed = True
     if not dry_run:
         with changed(f"{verdict.challenger} is published"):

@@ -27,7 +27,7 @@ from train.sales.tables import COLUMNS
 HEADER = ",".join(COLUMNS)
 ROW = "2000,3,2,10,5,400000"
 TOO_FEW = "at least 200 are needed: bring sales of 1,200 houses"
-TOO_WIDE = "CSV Error on Line: 2; Expected Number of Columns: 6 Found: 7"
+TOO_WIDE = "1 of 1 rows are refused, more than 5%: the row has 7 cells, expected 6: 1 row (line 2)"
 
 Run = Callable[..., Result]
 
@@ -207,7 +207,7 @@ class TestTraining:
             (
                 "sales.csv",
                 f"{HEADER}\n{ROW},9\n".encode(),
-                f"{{path}}: cannot be read as CSV text: {TOO_WIDE}",
+                f"sales.csv: {TOO_WIDE}",
             ),
         ],
     )

@@ -195,6 +195,7 @@ WALL_CLOCK: Final = {
     "logs.py": "when a request was answered, a statement",
     "sink.py": "when lines were dropped, a statement",
     "clock.py": "compares it with a monotonic one, to see whether it can be believed",
+    "rows.py": "a sale in the future is not a sale",
     "training.py": "when a version was made, a statement",
     "ids.py": "ids are in the order of time, and only rise",
     "journal.py": "days of the journal's files",

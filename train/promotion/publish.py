@@ -19,7 +19,7 @@ from train.models.worth import check_worth
 from train.promotion.versions import next_version, salt
 from train.sales import rows as data
 from train.sales import test_rows as seen
-from train.sales.rows import Sales
+from train.sales.rows import AS_IT_IS, Reading, Sales
 from train.sales.split import positions, sides
 
 if TYPE_CHECKING:
@@ -38,6 +38,7 @@ class TrainOptions:
     version: str | None
     deploy: bool
     seed: int
+    reading: Reading = AS_IT_IS
 
 
 class Trained(NamedTuple):
@@ -57,7 +58,7 @@ def train_and_publish(store: Store, order: TrainOptions, console: Console | None
     _check_free(store, version)
     store.check_writable()  # these two before minutes of training, not after
     deploy = order.deploy or store.current() is None
-    sales = data.synthetic(order.seed) if order.data is None else data.read(order.data, order.query)
+    sales = data.synthetic(order.seed) if order.data is None else data.read(order.data, order.query, order.reading)
     tell_rows(console, sales)
     with console.status("starting") as status:
 
@@ -126,6 +127,8 @@ def tell_rows(console: Console, sales: Sales) -> None:
     console.print(f"{sales.source}: {len(sales.prices):,} rows accepted, {sales.refused:,} refused")
     for refusal in sales.refusals:
         console.print(f"  refused: {refusal}")
+    for note in sales.notes:
+        console.print(f"  note: {note}")
 
 
 def _check_free(store: Store, version: str) -> None:

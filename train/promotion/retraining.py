@@ -27,7 +27,7 @@ from train.promotion.publish import publish, publish_next, quiet, tell_rows
 from train.promotion.versions import contract, contract_of, next_version
 from train.sales import rows as data
 from train.sales import test_rows as seen
-from train.sales.rows import Sales
+from train.sales.rows import AS_IT_IS, Reading, Sales
 from train.sales.split import Mask, positions, sides, split_by_house
 
 VERDICT_FILE: Final = "verdict.json"
@@ -43,6 +43,7 @@ class RetrainOptions:
     family: FamilyName | None
     seed: int
     dry_run: bool
+    reading: Reading = AS_IT_IS
 
 
 def retrain(store: Store, order: RetrainOptions, console: Console | None = None) -> Verdict:
@@ -57,7 +58,7 @@ def retrain(store: Store, order: RetrainOptions, console: Console | None = None)
     if not order.dry_run:
         store.check_writable()
     version = next_version(store)
-    sales = data.read(order.data, order.query)
+    sales = data.read(order.data, order.query, order.reading)
     tell_rows(console, sales)
     split = champion.manifest.split
     with console.status("starting") as status:

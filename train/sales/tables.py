@@ -1,21 +1,22 @@
-"""Columns of numbers out of files: CSV, Parquet, JSON lines, and tables or queries of a DuckDB database."""
+"""Tables out of files: CSV, Parquet, JSON lines, and tables or queries of a DuckDB database."""
 
-import csv
 import glob
-import re
+import json
 import stat
 import textwrap
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 import duckdb
 import numpy as np
 from numpy.typing import NDArray
 
-from pricing.house import FEATURES, Column
+from pricing.house import FEATURES
 from train.errors import DataError
+from train.sales import csv_text
+from train.sales.table import Broken, Table
 
 PRICE: Final = "price"
 COLUMNS: Final = (*FEATURES, PRICE)
@@ -33,45 +34,36 @@ _MAGIC: Final[dict[str, Callable[[bytes], bool]]] = {
     "a DuckDB database": lambda beginning: beginning[8:12] == b"DUCK",
     "binary": lambda beginning: b"\0" in beginning,
 }
-# Nothing is guessed: DuckDB's sniffer skips lines that do not fit the rest, and takes a folder price=1 for a column.
-# Every cell is text: one that is not a number is a refused row with a line number, not a failed reading.
-_CSV: Final = (
-    "read_csv($path, columns = $columns, auto_detect = false, header = true, delim = ',', quote = '\"', escape = '\"', "
-    "strict_mode = true, hive_partitioning = false)"
-)
+# A folder price=1 is not a column.
 _PARQUET: Final = "read_parquet($path, hive_partitioning = false)"
-_JSON_LINES: Final = (
-    "read_json($path, columns = $columns, auto_detect = false, format = 'newline_delimited', hive_partitioning = false)"
-)
 _TABLES: Final = "select table_name from information_schema.tables where table_schema = 'main' order by table_name"
 _SEALED: Final[dict[str, str | bool | int | float | list[str]]] = {
     "enable_external_access": "false",
     "lock_configuration": "true",
 }
-_NUMBER: Final = 'try_cast("{0}" as double)'
-# "2" in quotes and true are not numbers, as in the contract
-_JSON_NUMBER: Final = (
-    """case when json_type("{0}") in ('BIGINT', 'UBIGINT', 'DOUBLE') then try_cast("{0}" as double) end"""
+_NUMERIC: Final = (
+    "TINYINT",
+    "SMALLINT",
+    "INTEGER",
+    "BIGINT",
+    "HUGEINT",
+    "UTINYINT",
+    "USMALLINT",
+    "UINTEGER",
+    "UBIGINT",
 )
-_JSON_ERROR: Final = re.compile(
-    r"in line (\d+): (?:Object .* has )?([^:\[{]+?)(?:[.:,]? *$|[:\[{]|, but| Try |\. )", re.MULTILINE
-)
-NO_OPTIONS: Final[dict[str, dict[str, str]]] = {}
+_FLOATING: Final = ("FLOAT", "DOUBLE", "DECIMAL")
+_NESTED: Final = ("[", "STRUCT", "MAP", "UNION", "BLOB")
+BOOLEAN: Final = "BOOLEAN"
 
-RunQuery = Callable[[str, dict[str, dict[str, str]]], dict[str, NDArray[Any]]]
-
-
-class Table(NamedTuple):
-    """Each of COLUMNS as float64 of shape (n,), NaN for a cell without a number, and the line of the first row."""
-
-    columns: dict[str, Column]
-    first_line: int
+RunQuery = Callable[[str], dict[str, NDArray[Any]]]
 
 
-def read(path: Path, query: str | None = None) -> Table:
+def read(path: Path, query: str | None = None, wanted: Collection[str] | None = COLUMNS) -> Table:
     """Read a file by the ending of its name; `query` is a table's name or a `select` for a DuckDB database.
 
-    Raises DataError with one sentence for whatever is not as it should be.
+    Only the columns that are wanted are read where that saves time; None wants all. Raises DataError with one sentence
+    for whatever makes the file unusable.
     """
     kind = _KINDS.get(path.suffix.lower())
     if kind is None:
@@ -84,13 +76,14 @@ def read(path: Path, query: str | None = None) -> Table:
     _check_beginning(path, kind)
     match kind:
         case "CSV text":
-            return Table(_read_csv(path), first_line=2)
+            return csv_text.read(path)
         case "Parquet":
-            return Table(_read_parquet(path), first_line=1)
+            with _memory(path) as run:
+                return _cells(run, _PARQUET, wanted)
         case "JSON lines":
-            return Table(_read_json_lines(path), first_line=1)
+            return _read_json_lines(path)
         case _:
-            return Table(_read_database(path, query), first_line=1)
+            return _read_database(path, query, wanted)
 
 
 def _check_beginning(path: Path, content: str) -> None:
@@ -106,7 +99,8 @@ def _check_beginning(path: Path, content: str) -> None:
         raise DataError(msg)
     found = next((kind for kind, is_it in _MAGIC.items() if is_it(beginning)), "text")
     if found != (content if content in _MAGIC else "text"):
-        msg = f"{path}: the content does not match the file name: it is not {content}"
+        encoded = " in UTF-8" if found == "binary" and content not in _MAGIC else ""
+        msg = f"{path}: the content does not match the file name: it is not {content}{encoded}"
         raise DataError(msg)
 
 
@@ -124,81 +118,88 @@ def _check_name_and_type(path: Path) -> None:
         raise DataError(msg)
 
 
-def _read_csv(path: Path) -> dict[str, Column]:
-    names = _header(path)
-    _check_columns(path, dict.fromkeys(names, "VARCHAR"))
-    columns = {name if name in COLUMNS else f"ignored {number}": "VARCHAR" for number, name in enumerate(names)}
-    with _memory(path) as run:
-        return _numbers(run, _CSV, {"columns": columns})
-
-
-def _header(path: Path) -> list[str]:
+def _read_json_lines(path: Path) -> Table:
+    """Each line is an object; another line is refused by itself."""
     try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            names = [name.strip() for name in next(csv.reader(file), [])]
-    except (UnicodeDecodeError, csv.Error) as error:
-        msg = f"{path}: the content does not match the file name: it is not CSV text in UTF-8"
+        text = path.read_text("utf-8-sig")
+    except UnicodeDecodeError as error:
+        msg = f"{path}: the content does not match the file name: it is not JSON lines in UTF-8"
         raise DataError(msg) from error
-    if len(names) == 1 and {";", "\t", "|"} & set(names[0]):
-        msg = f"{path}: cells must be separated by commas"
+    if text.lstrip().startswith("["):
+        msg = f"{path}: the file is a JSON array, expected an object on each line, as `jq -c '.[]'` writes them"
         raise DataError(msg)
-    for name in COLUMNS:
-        if names.count(name) > 1:
-            msg = f"{path}: column {name} is there {names.count(name)} times"
-            raise DataError(msg)
-    return names
+    rows: list[dict[str, object]] = []
+    lines: list[int] = []
+    broken: list[Broken] = []
+    for number, line in enumerate(text.split("\n"), 1):
+        if not line.strip():
+            continue
+        try:
+            rows.append(_object(line))
+            lines.append(number)
+        except (ValueError, RecursionError):
+            broken.append(Broken("the line is not a JSON object", number))
+    names = dict.fromkeys(name for row in rows for name in row)
+    columns = {name: [row.get(name) for row in rows] for name in names}
+    return Table(columns, lines, tuple(broken), has_text_numbers=False)
 
 
-def _read_parquet(path: Path) -> dict[str, Column]:
-    with _memory(path) as run:
-        _check_types(path, run, _PARQUET)
-        return _numbers(run, _PARQUET)
-
-
-def _read_json_lines(path: Path) -> dict[str, Column]:
-    with _memory(path) as run:
-        found = _numbers(run, _JSON_LINES, {"columns": dict.fromkeys(COLUMNS, "JSON")}, _JSON_NUMBER)
-    if missing := [name for name in COLUMNS if len(found[name]) and np.isnan(found[name]).all()]:
-        msg = f"{path}: no line has a number as {', '.join(missing)}; expected {', '.join(COLUMNS)} in each"
-        raise DataError(msg)
+def _object(line: str) -> dict[str, object]:
+    """Raises ValueError for a line that is not an object, or names a key twice."""
+    found = json.loads(line, object_pairs_hook=_without_repetition, parse_constant=lambda _: None)
+    if not isinstance(found, dict):
+        raise ValueError  # noqa: TRY004 -- as json raises
     return found
 
 
-def _read_database(path: Path, query: str | None) -> dict[str, Column]:
+def _without_repetition(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise ValueError
+    return found
+
+
+def _read_database(path: Path, query: str | None, wanted: Collection[str] | None) -> Table:
     with _database(path) as run:
-        tables = run(_TABLES, {})["table_name"].tolist()
+        tables = run(_TABLES)["table_name"].tolist()
         if query is None and len(tables) != 1:
             msg = f"{path}: expected one table, found {', '.join(tables) or 'none'}; choose by --query"
             raise DataError(msg)
-        wanted = tables[0] if query is None else query.strip().rstrip(";")
-        relation = _quoted(wanted) if wanted in tables else f"({wanted}\n)"  # which may end in a comment
-        _check_types(path, run, relation)
-        return _numbers(run, relation)
+        named = tables[0] if query is None else query.strip().rstrip(";")
+        relation = _quoted(named) if named in tables else f"({named}\n)"  # which may end in a comment
+        return _cells(run, relation, wanted)
 
 
-def _check_types(path: Path, run: RunQuery, relation: str) -> None:
-    described = run(f"describe from {relation}", {})
-    _check_columns(path, dict(zip(described["column_name"], described["column_type"], strict=True)))
+def _cells(run: RunQuery, relation: str, wanted: Collection[str] | None) -> Table:
+    """Numbers as numbers, everything else as text; a column of booleans is returned as such."""
+    described = run(f"describe from {relation}")
+    types = dict(zip(described["column_name"].tolist(), described["column_type"].tolist(), strict=True))
+    chosen = {name: kind for name, kind in types.items() if wanted is None or name in wanted}
+    if not chosen:
+        return Table(dict.fromkeys(types, ()), ())
+    # materialized: otherwise a cast may be moved into the reader of a file
+    selected = ", ".join(f"{_cast(name, kind)} as {_quoted(name)}" for name, kind in chosen.items())
+    found = run(f"select {selected} from {relation}")  # noqa: S608 -- quoted names, and a query that runs sealed
+    columns: dict[str, Any] = dict.fromkeys(types, ())
+    columns |= {name: np.ma.asarray(values).tolist() for name, values in found.items()}
+    return Table(columns, range(1, 1 + len(next(iter(found.values())))))
 
 
-def _numbers(
-    run: RunQuery, relation: str, options: dict[str, dict[str, str]] = NO_OPTIONS, number: str = _NUMBER
-) -> dict[str, Column]:
-    """The contract's columns as float64, NaN where a cell is missing or not a number."""
-    names = ", ".join(f'"{name}"' for name in COLUMNS)
-    numbers = ", ".join(f'{number.format(name)} as "{name}"' for name in COLUMNS)
-    # materialized: otherwise DuckDB moves the cast into its reader of CSV, where the first text ends the reading
-    query = f"with cells as materialized (select {names} from {relation}) select {numbers} from cells"  # noqa: S608 -- our own names
-    found = run(query, options)
-    return {name: np.ma.filled(np.ma.asarray(found[name], dtype=np.float64), np.nan) for name in COLUMNS}
+def _cast(name: str, kind: str) -> str:
+    quoted = _quoted(name)
+    if kind.startswith((*_NUMERIC, *_FLOATING)) and "[" not in kind:
+        return f"cast({quoted} as double)"
+    if kind == BOOLEAN:
+        return quoted
+    return "null" if any(mark in kind for mark in _NESTED) else f"cast({quoted} as varchar)"
 
 
 @contextmanager
 def _memory(path: Path) -> Iterator[RunQuery]:
     """Queries whose $path is the file."""
-    parameters = {"path": glob.escape(str(path))}  # else sales[1].csv would read sales1.csv
+    parameters = {"path": glob.escape(str(path))}  # else sales[1].parquet would read sales1.parquet
     with duckdb.connect() as connection:
-        yield lambda query, options: _run(path, connection, query, {**parameters, **options})
+        yield lambda query: _run(path, connection, query, parameters)
 
 
 @contextmanager
@@ -210,7 +211,7 @@ def _database(path: Path) -> Iterator[RunQuery]:
         msg = f"{path}: cannot be opened: {_told(error)}"
         raise DataError(msg) from error
     with connection:
-        yield lambda query, options: _run(path, connection, query, options)
+        yield lambda query: _run(path, connection, query, {})
 
 
 def _run(
@@ -228,26 +229,16 @@ def _run(
 
 
 def _told(error: duckdb.Error) -> str:
-    """DuckDB's account on one line, without its advice on options and without an echo of the file."""
+    """DuckDB's account on one line, without its advice on options and without an echo of the query."""
     account = str(error).removeprefix("Invalid Input Error: ")
-    if json := _JSON_ERROR.search(account):
-        line = int(json[1]) - account.startswith("Malformed JSON")  # which DuckDB counts from two
-        return f"line {line}: {json[2]}"
     lines = account.partition("\nPossible")[0].partition("\nLINE ")[0].splitlines()
-    return "; ".join(line for line in lines if line and not line.startswith("Original Line"))
+    return "; ".join(line for line in lines if line)
 
 
 def _quoted(name: str) -> str:
     return '"' + name.replace('"', '""') + '"'
 
 
-def _check_columns(path: Path, types: dict[str, str]) -> None:
-    missing = [name for name in COLUMNS if name not in types]
-    if missing:
-        found = textwrap.shorten(", ".join(types), 300) or "an empty line"
-        msg = f"{path}: missing column {', '.join(missing)}; expected {', '.join(COLUMNS)}; found {found}"
-        raise DataError(msg)
-    for name in COLUMNS:
-        if types[name] == "BOOLEAN":
-            msg = f"{path}: column {name} holds booleans, expected numbers"
-            raise DataError(msg)
+def shortened(names: Collection[str]) -> str:
+    """The names of columns in a message."""
+    return textwrap.shorten(", ".join(names), 300) or "an empty line"

@@ -135,7 +135,10 @@ class TestRefusedRows:
     def test_a_cell_that_is_no_number_is_counted_with_its_line(self, tmp_path: Path, field: str, cell: str) -> None:
         sales = data.read(with_cell(tmp_path, field, cell))
         assert sales.houses.tolist() == [[2000, 3, 2.5, 10, 5]] * 40
-        assert (sales.refused, sales.refusals) == (1, (Refusal(field, "missing or not a finite number", 1, (42,)),))
+        shown = cell.strip('"')
+        odd = f'not a number as the other cells are, such as "{shown}"'
+        reason = odd if shown in {"many", "2000 sqft", "$2000", "2,000", "true"} else "missing or not a finite number"
+        assert (sales.refused, sales.refusals) == (1, (Refusal(field, reason, 1, (42,)),))
 
     @pytest.mark.parametrize(
         ("field", "cell", "reason"),
@@ -162,7 +165,7 @@ class TestRefusedRows:
         sales = data.read(csv(tmp_path, HEADER, bad, bad, *[ROW] * 193, *[bad] * 5))
         assert (len(sales.prices), sales.refused) == (193, 7)
         assert list(map(str, sales.refusals)) == [
-            "square_feet missing or not a finite number: 7 rows (line 2, 3, 197, 198, 199, ...)"
+            'square_feet not a number as the other cells are, such as "many": 7 rows (line 2, 3, 197, 198, 199, ...)'
         ]
 
     def test_rows_of_parquet_are_counted_from_one(self, tmp_path: Path) -> None:
@@ -179,7 +182,7 @@ class TestRefusedRows:
 
     @pytest.mark.parametrize("total", [20, 100, 60, 1_000])
     def test_exactly_5_percent_pass(self, tmp_path: Path, total: int) -> None:
-        sales = data.read(csv(tmp_path, HEADER, *[ROW] * (total * 19 // 20), *["," * 5] * (total // 20)))
+        sales = data.read(csv(tmp_path, HEADER, *[ROW] * (total * 19 // 20), *["1" + "," * 5] * (total // 20)))
         assert sales.refused == total // 20
 
     def test_more_than_5_percent_stop_the_training_with_both_numbers(self, tmp_path: Path) -> None:
@@ -187,7 +190,7 @@ class TestRefusedRows:
         path = csv(tmp_path, HEADER, *[ROW] * 1_130, *[bad] * 60)
         assert refused(path) == (
             "sales.csv: 60 of 1,190 rows are refused, more than 5%: age_years above 500: 60 rows "
-            "(line 1132, 1133, 1134, 1135, 1136, ...)"
+            "(line 1132, 1133, 1134, 1135, 1136, ...); --allow-refused 6% accepts that"
         )
 
 
@@ -205,15 +208,17 @@ class TestRefusedFiles:
 
     def test_a_column_that_is_there_twice_is_named(self, tmp_path: Path) -> None:
         path = csv(tmp_path, f"{HEADER},price", f"{ROW},1")
-        assert refused(path) == f"{path}: column price is there 2 times"
+        assert refused(path) == f"{path}: column price is there more than once"
 
     @pytest.mark.parametrize(
         ("first", "found"),
         [
             (ROW, "2000, 3, 2.5, 10, 5, 400000"),
-            ("", "an empty line"),
             ('[{"price": 3}]', '[{"price": 3}]'),
-            (HEADER.upper(), HEADER.upper().replace(",", ", ")),
+            (
+                HEADER.upper(),
+                HEADER.upper().replace(",", ", ") + "; `--rename SQUARE_FEET=square_feet` renames a column",
+            ),
         ],
     )
     def test_a_first_line_that_names_no_columns_is_shown(self, tmp_path: Path, first: str, found: str) -> None:
@@ -268,7 +273,6 @@ class TestRefusedFiles:
             pytest.param(gzip.compress(f"{HEADER}\n{ROW}\n".encode(), mtime=0), id="compressed"),
             pytest.param(f"{HEADER}\n{ROW}\n".encode("utf-16"), id="UTF-16"),
             pytest.param(bytes(range(128, 256)) * 20, id="bytes that are no text"),
-            pytest.param(f"{HEADER},año\n{ROW},1\n".encode("latin-1"), id="Latin-1"),
         ],
     )
     def test_binary_content_that_is_named_csv(self, tmp_path: Path, content: bytes) -> None:
@@ -297,28 +301,37 @@ class TestRefusedFiles:
 
     @pytest.mark.parametrize(
         ("line", "reason"),
-        [
-            ("2000,3", "Expected Number of Columns: 6 Found: 2"),
-            (f"{ROW},7,8", "Expected Number of Columns: 6 Found: 7"),
-            (f'"{ROW}', "Value with unterminated quote found."),
-        ],
+        [("2000,3", "the row has 2 cells, expected 6"), (f"{ROW},7,8", "the row has 8 cells, expected 6")],
     )
-    def test_a_line_of_another_shape_is_told_by_number_and_not_shown(
-        self, tmp_path: Path, line: str, reason: str
+    def test_a_line_of_another_shape_costs_itself(self, tmp_path: Path, line: str, reason: str) -> None:
+        sales = data.read(csv(tmp_path, HEADER, *[ROW] * 40, line))
+        assert (len(sales.prices), list(map(str, sales.refusals))) == (40, [f"{reason}: 1 row (line 42)"])
+
+    @pytest.mark.parametrize("after", [[], [ROW] * 3, ['2000,3,"x",1,1,1']])
+    def test_a_quote_that_is_not_closed_refuses_the_file_with_the_line_where_it_begins(
+        self, tmp_path: Path, after: list[str]
     ) -> None:
-        path = csv(tmp_path, HEADER, *[ROW] * 40, line)
-        assert refused(path) == f"{path}: cannot be read as CSV text: CSV Error on Line: 42; {reason}"
+        path = csv(tmp_path, HEADER, *[ROW] * 40, f'"{ROW}', *after)
+        assert refused(path) == f'{path}: line 42: a quote (") is opened and not closed; close it, or remove it'
 
     @pytest.mark.parametrize("field", COLUMNS)
     def test_a_column_of_booleans(self, tmp_path: Path, field: str) -> None:
         values = PARQUET.replace(f" {field}", f" > 0 {field}")
         path = parquet(tmp_path, values)
-        assert refused(path) == f"{path}: column {field} holds booleans, expected numbers"
+        assert refused(path) == f"{path.name}: column {field} holds booleans, expected numbers"
 
-    @pytest.mark.parametrize("other", ["date '2024-01-01'", "'many'", "[10]", "null"])
-    def test_a_column_of_something_else_holds_no_numbers(self, tmp_path: Path, other: str) -> None:
+    @pytest.mark.parametrize(
+        ("other", "reason"),
+        [
+            ("date '2024-01-01'", 'not a number as the other cells are, such as "2024-01-01"'),
+            ("'many'", 'not a number as the other cells are, such as "many"'),
+            ("[10]", "missing or "),
+            ("null", "missing or "),
+        ],
+    )
+    def test_a_column_of_something_else_holds_no_numbers(self, tmp_path: Path, other: str, reason: str) -> None:
         path = parquet(tmp_path, PARQUET.replace("10 age_years", f"{other} age_years"))
-        assert refused(path).startswith("sales.parquet: 40 of 40 rows are refused, more than 5%: age_years missing or ")
+        assert refused(path).startswith(f"sales.parquet: 40 of 40 rows are refused, more than 5%: age_years {reason}")
 
 
 class TestTheSyntheticMarket:
@@ -359,7 +372,7 @@ GOOD_LINE = (
 
 class TestJsonLines:
     def test_each_line_is_a_row_and_other_keys_are_ignored(self, tmp_path: Path) -> None:
-        other = GOOD_LINE.replace("{", '{"sold_on": {"year": 2014}, ').replace("2000", "1500.5")
+        other = GOOD_LINE.replace("{", '{"built": {"year": 2014}, ').replace("2000", "1500.5")
         sales = data.read(json_lines(tmp_path, GOOD_LINE, "", other))
         assert sales.houses.tolist() == [[2000, 3, 2.5, 10, 5], [1500.5, 3, 2.5, 10, 5]]
         assert sales.prices.tolist() == [400_000, 400_000]
@@ -381,28 +394,28 @@ class TestJsonLines:
 
     def test_a_key_that_every_line_lacks_is_named(self, tmp_path: Path) -> None:
         message = refused(json_lines(tmp_path, *[GOOD_LINE.replace("price", "prize")] * 3))
-        assert f"no line has a number as price; expected {', '.join(COLUMNS)} in each" in message
+        assert f"missing column price; expected {', '.join(COLUMNS)}; found " in message
 
     @pytest.mark.parametrize(
-        ("line", "told"),
+        "line",
         [
-            (GOOD_LINE[:-1], "line 2: unexpected"),
-            (f"[{GOOD_LINE}]", "line 2: Expected OBJECT"),
-            (GOOD_LINE.replace("bedrooms", "square_feet"), 'line 2: duplicate key "square_feet"'),
-            (GOOD_LINE + GOOD_LINE, "line 2: unexpected content after document"),
+            GOOD_LINE[:-1],
+            f"[{GOOD_LINE}]",
+            GOOD_LINE.replace("bedrooms", "square_feet"),
+            GOOD_LINE + GOOD_LINE,
+            "{",
+            "null",
+            "[" * 100_000,
         ],
     )
-    def test_a_line_that_is_no_object_stops_the_reading_and_is_not_shown(
-        self, tmp_path: Path, line: str, told: str
-    ) -> None:
-        message = refused(json_lines(tmp_path, GOOD_LINE, line, GOOD_LINE))
-        assert f"cannot be read as JSON lines: {told}" in message
-        assert "2000" not in message
+    def test_a_line_that_is_no_object_costs_itself_and_is_not_shown(self, tmp_path: Path, line: str) -> None:
+        sales = data.read(json_lines(tmp_path, *[GOOD_LINE] * 20, "", line, *[GOOD_LINE] * 20))
+        assert len(sales.prices) == 40
+        assert list(map(str, sales.refusals)) == ["the line is not a JSON object: 1 row (line 22)"]
 
-    @pytest.mark.parametrize("line", [1, 2, 50_000])
-    def test_the_line_that_is_broken_is_named(self, tmp_path: Path, line: int) -> None:
-        message = refused(json_lines(tmp_path, *[GOOD_LINE] * (line - 1), "{", *[GOOD_LINE] * 10))
-        assert f"JSON lines: line {line}: unexpected" in message
+    def test_lines_that_are_no_objects_refuse_the_file_together(self, tmp_path: Path) -> None:
+        message = refused(json_lines(tmp_path, GOOD_LINE, "{"))
+        assert message.startswith("sales.jsonl: 1 of 2 rows are refused, more than 5%: the line is not a JSON object")
 
     def test_an_empty_file(self, tmp_path: Path) -> None:
         path = tmp_path / "sales.ndjson"
@@ -489,7 +502,7 @@ class TestDatabases:
     ) -> None:
         path = database(tmp_path, TABLE)
         with tables._database(path) as run, pytest.raises(DataError, match=told):
-            run(statement.format(folder=tmp_path), {})
+            run(statement.format(folder=tmp_path))
         assert [found.name for found in tmp_path.iterdir()] == ["sales.duckdb"]
 
     def test_the_database_is_not_changed(self, tmp_path: Path) -> None:

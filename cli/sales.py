@@ -1,0 +1,126 @@
+"""The options that name a file of sales and how it is read: the same for every command that reads one."""
+
+import re
+from collections.abc import Callable, Mapping
+from functools import wraps
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
+
+import click
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from train.sales.rows import Reading
+
+UNITS: Final = ("m2", "km")
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+class DataOptions(NamedTuple):
+    """The file, and how it is read."""
+
+    path: Path | None
+    query: str | None
+    rename: Mapping[str, str]
+    units: Mapping[str, str | float]
+    allow_refused: float
+    sold_on: str | None
+
+    def reading(self, others: "Collection[str] | None" = ()) -> "Reading":
+        """The same for `train.sales.rows.read`; needs the libraries of training."""
+        from train.sales.rows import KILOMETER, SQUARE_METER, Reading
+
+        factors = {"m2": SQUARE_METER, "km": KILOMETER}
+        units = {name: factors[unit] if isinstance(unit, str) else unit for name, unit in self.units.items()}
+        return Reading(self.rename, units, self.allow_refused, self.sold_on, others)
+
+
+def data_options(*, required: bool = False, without: str = "") -> Callable[[Command], Command]:
+    """Decorate a command, which gets a `data` of type DataOptions."""
+    options = (
+        click.option(
+            "--data",
+            "data_path",
+            type=click.Path(path_type=Path),
+            required=required,
+            help=f"CSV, Parquet, JSON lines or DuckDB{without}.",
+        ),
+        click.option("--query", help="Of a .duckdb file: the name of a table, or a select."),
+        click.option("--rename", multiple=True, metavar="OLD=NEW,...", help="Other names for columns of the file."),
+        click.option(
+            "--unit",
+            "units",
+            multiple=True,
+            metavar="COLUMN=UNIT,...",
+            help="Units of the file: m2, km, or a number to multiply with, for example price=1000.",
+        ),
+        click.option(
+            "--allow-refused",
+            default="5%",
+            show_default=True,
+            metavar="PERCENT",
+            help="Share of the rows that may be refused.",
+        ),
+        click.option("--sold-on", metavar="COLUMN", help="Column with the date of sale; without it, sold_on if there."),
+    )
+
+    def decorate(command: Command) -> Command:
+        @wraps(command)
+        def with_data(  # noqa: PLR0913 -- one for each option
+            *arguments: object,
+            data_path: Path | None,
+            query: str | None,
+            rename: tuple[str, ...],
+            units: tuple[str, ...],
+            allow_refused: str,
+            sold_on: str | None,
+            **others: object,
+        ) -> object:
+            if query is not None and data_path is None:
+                msg = "--query needs --data with a .duckdb file"
+                raise click.UsageError(msg)
+            data = DataOptions(
+                data_path,
+                query,
+                pairs("--rename", rename),
+                {name: _unit(name, unit) for name, unit in pairs("--unit", units).items()},
+                _share(allow_refused),
+                sold_on,
+            )
+            return command(*arguments, data=data, **others)
+
+        decorated: Callable[..., Any] = with_data
+        for option in reversed(options):
+            decorated = option(decorated)
+        return decorated  # type: ignore[return-value]  # the same command with other parameters
+
+    return decorate
+
+
+def pairs(option: str, given: tuple[str, ...]) -> dict[str, str]:
+    """NAME=VALUE,... as a dictionary. Raises click.UsageError."""
+    found: dict[str, str] = {}
+    for pair in (part.strip() for text in given for part in text.split(",")):
+        name, _, value = (part.strip() for part in pair.partition("="))
+        if not name or not value or name in found:
+            msg = f"{option}: expected NAME=VALUE, each name once, got {pair!r}"
+            raise click.UsageError(msg)
+        found[name] = value
+    return found
+
+
+def _unit(name: str, unit: str) -> str | float:
+    if unit in UNITS:
+        return unit
+    if re.fullmatch(r"\d+(?:\.\d+)?(?:e-?\d+)?", unit) and float(unit) > 0:
+        return float(unit)
+    msg = f"--unit {name}: expected {', '.join(UNITS)} or a number above 0, got {unit!r}"
+    raise click.UsageError(msg)
+
+
+def _share(text: str) -> float:
+    if re.fullmatch(r"\d{1,2}(?:\.\d+)?%", text):
+        return float(text[:-1]) / 100
+    msg = f"--allow-refused: expected a percentage below 100, such as 10%, got {text!r}"
+    raise click.UsageError(msg)

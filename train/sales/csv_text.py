@@ -1,0 +1,122 @@
+"""CSV text as people have it: one line a row, whatever program wrote it.
+
+* Line ends of any system, a byte order mark, `sep=,` before the header, spaces after commas, and a Ctrl-Z at the end.
+* UTF-8; if it is not, the Western European encoding of Windows, with a note.
+* A row of another number of cells is refused by itself. Lines of nothing but commas and spaces are not rows.
+* A quote that is not closed swallows the rows behind it, so it refuses the file, with the line where it begins.
+"""
+
+import csv
+import io
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from train.errors import DataError
+from train.sales.table import Broken, Cells, Table
+
+ENCODED: Final = "is not valid UTF-8, so it is read as Windows-1252"
+_SEPARATOR: Final = re.compile(r"(?i)\"?sep=(.)\"?\n")
+_LINE_ENDS: Final = re.compile("\r+\n|\r")
+_CONTROL: Final = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
+
+
+def read(path: Path) -> Table:
+    """Read every column as text, under the names of the header. Raises DataError."""
+    text, notes = _decoded(path)
+    text = _LINE_ENDS.sub("\n", text)
+    if declared := _SEPARATOR.match(text):
+        if declared[1] != ",":
+            raise _other_separator(path)
+        text = "\n" + text[declared.end() :]  # an empty line is skipped, and counted
+    records = _records(path, text)
+    names = [name.strip() for name in next(records, _Record(1, 1, [""])).cells]
+    if len(names) == 1 and {";", "\t", "|"} & set(names[0]):
+        raise _other_separator(path)
+    rows: list[list[str]] = []
+    lines: list[int] = []
+    broken: list[Broken] = []
+    for line, height, row in records:
+        if height > 1 and (len(row) != len(names) or _holds_rows(row, len(names))):
+            raise _unclosed(path, line)
+        if len(row) >= len(names) and not any(row[len(names) :]):
+            rows.append(row)
+            lines.append(line)
+        else:
+            broken.append(Broken(f"the row has {_cells(len(row))}, expected {len(names)}", line))
+    cells: dict[str, Cells] = {}
+    for number, name in enumerate(names):
+        cells.setdefault(name, [row[number] for row in rows])
+    repeated = frozenset(name for name in names if names.count(name) > 1)
+    return Table(cells, lines, tuple(broken), notes, repeated)
+
+
+class _Record(NamedTuple):
+    line: int
+    height: int
+    """Lines that it takes."""
+    cells: list[str]
+
+
+def _records(path: Path, text: str) -> Iterator[_Record]:
+    """The records that hold anything. Raises DataError if a quote is not closed."""
+    reader = csv.reader(io.StringIO(text), skipinitialspace=True)
+    line = height = 1
+    try:
+        for row in reader:
+            height = reader.line_num + 1 - line
+            if any(map(str.strip, row)):
+                yield _Record(line, height, row)
+            line += height
+    except csv.Error as error:
+        raise _unclosed(path, line) from error
+    _check_closed(path, text, line - height)
+
+
+def _decoded(path: Path) -> tuple[str, tuple[str, ...]]:
+    data = path.read_bytes()
+    notes: tuple[str, ...] = ()
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        notes = (f"{path.name} {ENCODED}",)
+        try:
+            text = data.decode("cp1252")
+        except UnicodeDecodeError as error:
+            raise _not_text(path) from error
+    text = text.rstrip("\x1a\r\n") + "\n"
+    if _CONTROL.search(text[:4096]):
+        raise _not_text(path)
+    return text, notes
+
+
+def _check_closed(path: Path, text: str, line: int) -> None:
+    """Raise DataError if the last record, which begins on this line, ends within quotes."""
+    tail = text.split("\n", max(line, 1) - 1)[-1]
+    try:
+        for _ in csv.reader(io.StringIO(tail), skipinitialspace=True, strict=True):
+            pass
+    except csv.Error as error:
+        raise _unclosed(path, line) from error
+
+
+def _holds_rows(cells: list[str], width: int) -> bool:
+    """Whether a cell of several lines has swallowed lines that look like rows."""
+    return any(line.count(",") >= width - 1 for cell in cells for line in cell.split("\n")[1:])
+
+
+def _cells(count: int) -> str:
+    return f"{count} cell{'s' * (count != 1)}"
+
+
+def _unclosed(path: Path, line: int) -> DataError:
+    return DataError(f'{path}: line {line}: a quote (") is opened and not closed; close it, or remove it')
+
+
+def _other_separator(path: Path) -> DataError:
+    return DataError(f"{path}: cells must be separated by commas")
+
+
+def _not_text(path: Path) -> DataError:
+    return DataError(f"{path}: the content does not match the file name: it is not CSV text in UTF-8")
