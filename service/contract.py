@@ -4,6 +4,7 @@ Answers of the prediction routes are written by hand for speed; the tests compar
 """
 
 from collections.abc import Mapping
+from datetime import date
 from typing import Annotated, Any, Final, Literal, NoReturn, NotRequired, cast
 from uuid import UUID
 
@@ -172,6 +173,15 @@ class Prediction(_Answer):
     predicted_at: AwareDatetime = Field(description="UTC, ISO 8601.")
     confidence_level: Level = Field(description="The level that the interval holds: the one asked for or just above.")
     prediction_id: UUID = Field(description="Identifier in the journal; ids grow with time.")
+    fsd: float | None = Field(
+        default=None,
+        ge=0,
+        description="Forecast standard deviation as a share of the price: price ± fsd holds at 68.3 %. The trade's "
+        "confidence score is 100 * (1 - fsd).",
+    )
+    valued_as_of: date | None = Field(
+        default=None, description="Last date of sale that the version learned from; absent if its sales had none."
+    )
     warnings: list[OutOfRange] | None = Field(default=None, description="Present only if a value is out of range.")
 
 

@@ -97,8 +97,8 @@ class TestTraining:
     def test_what_is_being_done_and_where_it_went_is_told(self, twice: Twice) -> None:
         size = twice.store.read("v1.0.0").manifest.graph.size
         for line in (
-            "  cross-validating gradient-boosting on 7,",
-            "  fitting gradient-boosting on 7,",
+            "  cross-validating gradient-boosting on 9,",
+            "  fitting gradient-boosting on 9,",
             "  converting to ONNX\n",
             "  certifying parity of ONNX with scikit-learn\n",
             "  measuring on the test rows\n",
@@ -202,7 +202,7 @@ class TestTraining:
             (
                 "sales.csv",
                 f"{HEADER}\n{ROW}\n".encode(),
-                f"sales.csv: 1 accepted rows leave 0 houses for calibration, {TOO_FEW}",
+                f"sales.csv: 1 accepted rows leave 0 houses for testing, {TOO_FEW}",
             ),
             (
                 "sales.csv",

@@ -7,6 +7,7 @@ bytes of a manifest, so fields that this release ignores are sealed too.
 
 import re
 from bisect import bisect_left
+from datetime import date
 from itertools import pairwise
 from typing import Annotated, ClassVar, Final, Self
 
@@ -17,7 +18,8 @@ from pricing.errors import DamagedArtifactError
 from pricing.format import Part, Stored, reason_of
 from pricing.house import FEATURES
 
-FORMAT: Final = 1
+FORMAT: Final = 2
+READABLE_FROM: Final = 1
 LOWEST_LEVEL: Final = 0.5
 HIGHEST_LEVEL: Final = 0.99
 MIN_CALIBRATION_ROWS: Final = 200
@@ -36,11 +38,15 @@ class _Part(Part):
 
 
 class Calibration(_Part):
-    """The table of split conformal prediction: for each level, the quantile of |log error| / spread that holds it."""
+    """The table of conformal prediction: for each level, the quantile of |log error| / spread that holds it."""
 
     rows: int = Field(ge=MIN_CALIBRATION_ROWS, description="Calibration rows behind the table.")
     levels: tuple[Share, ...] = Field(description="Rising, from 0.5 to 0.99.")
     quantiles: tuple[Positive, ...] = Field(description="One for each level, never falling.")
+    fsd: Positive | None = Field(
+        default=None,
+        description="FSD of a spread of 1: the relative error that 68.3 % of the calibration rows keep below.",
+    )
 
     @model_validator(mode="after")
     def _is_a_table(self) -> Self:
@@ -167,8 +173,10 @@ class Data(_Part):
     rows: int
     refused: int
     fit: int
-    calibrate: int
+    calibrate: int = Field(description="Rows kept for calibration alone; 0 if out-of-fold errors calibrate.")
     test: int
+    first_sale: date | None = Field(default=None, description="Of the rows that were learned from.")
+    last_sale: date | None = Field(default=None, description="Of the rows that were learned from.")
 
 
 class Graph(_Part):

@@ -41,6 +41,8 @@ class Prediction(NamedTuple):
     lower: list[float]
     upper: list[float]
     confidence_level: float
+    fsd: list[float] | None = None
+    """Forecast standard deviation as a share of the price; None of a version that does not know it."""
 
     def columns(self) -> tuple[Column, Column, Column]:
         """Price, lower and upper bound as float64 of shape (n,), for statistics."""
@@ -114,17 +116,20 @@ class Predictor:
     def predict(self, houses: Matrix, level: float) -> Prediction:
         """Price float32 of shape (n, 5), columns in the order of FEATURES, with an interval at `level` (0.5 to 0.99).
 
-        The interval is price * exp(±k * spread), with k from split conformal calibration (Lei et al. 2018,
+        The interval is price * exp(±k * spread), with k from conformal calibration (Lei et al. 2018,
         "Distribution-free predictive inference for regression", section 5.2: locally weighted).
         """
         held, quantile = self._calibration.at(level)
         log_price, spread = self._run(houses)
+        scale = self._calibration.fsd
         if len(houses) == 1:  # the same numbers, without what only pays for many: 1 µs less
-            one, times = exp(log_price.item()), exp(quantile * spread.item())
-            return Prediction([one], [one / times], [one * times], held)
+            width = spread.item()
+            one, times = exp(log_price.item()), exp(quantile * width)
+            return Prediction([one], [one / times], [one * times], held, None if scale is None else [scale * width])
         price = list(map(exp, log_price.tolist()))
         ratio = list(map(exp, (quantile * spread).tolist()))
-        return Prediction(price, list(map(truediv, price, ratio)), list(map(mul, price, ratio)), held)
+        fsd = None if scale is None else (scale * spread).tolist()
+        return Prediction(price, list(map(truediv, price, ratio)), list(map(mul, price, ratio)), held, fsd)
 
 
 def load(artifact: Artifact) -> Predictor:

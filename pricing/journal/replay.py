@@ -38,7 +38,7 @@ def replayed(record: Record, predictor: Predictor) -> Replay:
     except ValidationError as error:
         msg = f"{record.prediction_id}: the recorded house lacks fields that this program needs"
         raise DamagedJournalError(msg) from error
-    price, lower, upper, level = predictor.predict(to_matrix([house]), record.confidence_level)
+    price, lower, upper, level = predictor.predict(to_matrix([house]), record.confidence_level)[:4]
     pairs = {
         "predicted_price": (record.predicted_price, price[0]),
         "lower": (record.lower, lower[0]),

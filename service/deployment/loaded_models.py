@@ -50,6 +50,8 @@ class ServedModel:
     predictor: Predictor
     trained_from: Matrix
     trained_to: Matrix
+    valued_as_of: str | None
+    """Day of the last sale that it learned from, in ISO 8601."""
     _trained: tuple[tuple[float, float], ...]
 
     def outside(self, houses: Matrix) -> list[tuple[int, int]]:
@@ -66,7 +68,9 @@ class ServedModel:
         lowest = np.array([feature.trained_from for feature in manifest.features], dtype=np.float32)
         highest = np.array([feature.trained_to for feature in manifest.features], dtype=np.float32)
         pairs = tuple(zip(lowest.tolist(), highest.tolist(), strict=True))
-        return cls(digest, manifest, predictor, lowest, highest, pairs)
+        last_sale = manifest.data.last_sale
+        valued_as_of = None if last_sale is None else last_sale.isoformat()
+        return cls(digest, manifest, predictor, lowest, highest, valued_as_of, pairs)
 
 
 class Selection(NamedTuple):

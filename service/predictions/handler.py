@@ -236,7 +236,8 @@ def predict_in_steps(model: ServedModel, houses: Matrix, level: float) -> Steps[
         seconds += time.perf_counter() - begun
         yield b""
     price, lower, upper = (list(chain.from_iterable(parts)) for parts in list(zip(*found, strict=True))[:3])
-    return Prediction(price, lower, upper, found[0].confidence_level), PredictionRun("off", seconds)
+    fsd = None if found[0].fsd is None else [share for part in found for share in part.fsd or ()]
+    return Prediction(price, lower, upper, found[0].confidence_level, fsd), PredictionRun("off", seconds)
 
 
 def render(told: ServedPredictions) -> list[dict[str, Any]]:
@@ -261,6 +262,12 @@ def render(told: ServedPredictions) -> list[dict[str, Any]]:
         }
         for name, _, price, lower, upper in told.entries
     ]
+    if told.prediction.fsd is not None:
+        for answer, fsd in zip(answers, told.prediction.fsd, strict=True):
+            answer["fsd"] = int(fsd * 10_000 + 0.5) / 10_000
+    if valued_as_of := model.valued_as_of:
+        for answer in answers:
+            answer["valued_as_of"] = valued_as_of
     for row, column in told.outside:
         answers[row].setdefault("warnings", []).append(_warning(model, told.matrix, row, column))
     return answers

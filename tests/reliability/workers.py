@@ -66,7 +66,7 @@ def prices(*artifacts: Artifact) -> Prices:
     houses = np.array([[1000.0 + 10 * number, 3, 2, 10, 5] for number in range(HOUSES)], dtype=np.float32)
     found: Prices = {}
     for artifact in artifacts:
-        price, lower, upper, _ = load(artifact).predict(houses, DEFAULT_LEVEL)
+        price, lower, upper = load(artifact).predict(houses, DEFAULT_LEVEL)[:3]
         for house, row in enumerate(zip(price, lower, upper, strict=True)):
             found[artifact.manifest.version, house] = (round(row[0], 2), round(row[1], 2), round(row[2], 2))
     return found

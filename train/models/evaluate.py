@@ -1,5 +1,6 @@
 """Metrics of a version, measured through the Predictor that ships it."""
 
+from collections.abc import Sequence
 from typing import Final
 
 import numpy as np
@@ -21,12 +22,14 @@ from train.sales.split import weights
 LEVELS: Final = tuple(
     round(percent / 100, 2) for percent in range(round(LOWEST_LEVEL * 100), round(HIGHEST_LEVEL * 100) + 1)
 )
+FSD_LEVEL: Final = 0.683  # as the trade defines the forecast standard deviation
 REPORTED_LEVELS: Final = (0.5, 0.8, 0.9)
-ROUNDING: Final = 1e-6  # votes: far above the error of a sum of thirds, far below the hundredth between two ranks
+LARGEST: Final = float(np.finfo(np.float64).max)
+ROUNDING: Final = 1e-6  # votes: far above the error of a sum of thirds, far below the thousandth between two ranks
 
 
 def calibrate(log_price: Column, spread: Column, prices: Column, position: Column) -> Calibration:
-    """Split conformal calibration (Lei et al. 2018, section 5.2) on rows that no estimator has seen.
+    """Conformal calibration (Lei et al. 2018, section 5.2) on rows that the estimators of these values have not seen.
 
     All of shape (n,): log dollars, spread, US dollars, position by the hash. Houses are exchangeable, sales of one
     house are not: each of n houses has one vote, which its sales share (Dunn, Wasserman and Ramdas 2023,
@@ -41,14 +44,22 @@ def calibrate(log_price: Column, spread: Column, prices: Column, position: Colum
             "bring about five times as many as that"
         )
         raise DataError(msg)
-    scores = np.abs(np.log(prices) - log_price) / spread
+    off = np.log(prices) - log_price
+    quantiles = _quantiles(np.abs(off) / spread, votes, houses, LEVELS)
+    with np.errstate(over="ignore"):  # a price of nearly nothing
+        (fsd,) = _quantiles(np.minimum(np.abs(np.expm1(off)) / spread, LARGEST), votes, houses, (FSD_LEVEL,))
+    return Calibration(rows=len(prices), levels=LEVELS, quantiles=tuple(quantiles), fsd=fsd)
+
+
+def _quantiles(scores: Column, votes: Column, houses: int, levels: Sequence[float]) -> list[float]:
+    """The smallest score with (houses + 1) * level votes up to it, for each level."""
     order = np.argsort(scores, kind="stable")
-    # the level in hundredths, so that the rank is exact: 0.55 * 220 is above 121 in floating point
-    wanted = np.array([(houses + 1) * round(level * 100) for level in LEVELS]) / 100
+    # the level in thousandths, so that the rank is exact: 0.55 * 220 is above 121 in floating point
+    wanted = np.array([(houses + 1) * round(level * 1000) for level in levels]) / 1000
     ranks = np.searchsorted(np.cumsum(votes[order]), wanted - ROUNDING)
     smallest = np.finfo(np.float64).tiny  # a quantile of zero would make an interval of no width
-    quantiles = np.maximum(scores[order[ranks]], smallest)
-    return Calibration(rows=len(prices), levels=LEVELS, quantiles=tuple(quantiles.tolist()))
+    found: list[float] = np.maximum(scores[order[ranks]], smallest).tolist()
+    return found
 
 
 def score(predictor: Predictor, houses: Matrix, prices: Column) -> Scores:

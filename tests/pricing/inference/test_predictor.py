@@ -51,9 +51,8 @@ class TestTheInterval:
         self, level: float, held: float, times: float
     ) -> None:
         # the spread is log 2, so a quantile of 1, 2 or 3 is a factor of 2, 4 or 8
-        price, lower, upper, confidence_level = Predictor(ThousandDollarsASquareFoot(), TABLE).predict(
-            one_house(2_000), level
-        )
+        predictor = Predictor(ThousandDollarsASquareFoot(), TABLE)
+        price, lower, upper, confidence_level = predictor.predict(one_house(2_000), level)[:4]
         assert price == pytest.approx([2_000_000], rel=1e-12)
         assert lower == pytest.approx([2_000_000 / times], rel=1e-12)
         assert upper == pytest.approx([2_000_000 * times], rel=1e-12)

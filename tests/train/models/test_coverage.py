@@ -14,6 +14,7 @@ from train.sales.split import positions, sides, split_by_house
 
 HOUSES = 4_000
 SPREAD = 0.2
+BY_HOUSE = split_by_house("0").model_copy(update={"calibrate": 0.2})
 BY_ALL = Split(salt="0", calibrate=0.2, test=0.2, identified_by=FEATURES)
 
 
@@ -53,7 +54,7 @@ def coverages(split: Split, sales: Column) -> Column:
 def test_houses_that_are_resold_do_not_lower_the_coverage_of_unseen_ones() -> None:
     sales = np.where(np.arange(HOUSES) % 10 < 3, 2.0, 1.0)  # 30 % are sold once more
 
-    by_house, by_row = coverages(split_by_house("0"), sales), coverages(BY_ALL, sales)
+    by_house, by_row = coverages(BY_HOUSE, sales), coverages(BY_ALL, sales)
 
     assert by_house.mean() == pytest.approx(0.9, abs=4 * 0.011 / np.sqrt(20))  # four standard errors of 800 houses
     assert by_row.mean() < 0.889  # the control: a split that takes each age for a house of its own
@@ -62,6 +63,6 @@ def test_houses_that_are_resold_do_not_lower_the_coverage_of_unseen_ones() -> No
 def test_a_few_houses_that_are_sold_20_times_hold_their_level_for_others() -> None:
     sales = np.full(1_300, 20.0)  # 260 for calibration, on average
 
-    found = coverages(split_by_house("0"), sales)
+    found = coverages(BY_HOUSE, sales)
 
     assert found.mean() == pytest.approx(0.9, abs=4 * 0.019 / np.sqrt(20))

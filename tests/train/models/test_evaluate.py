@@ -136,7 +136,7 @@ class TestIntervals:
         assert found[0].coverage == pytest.approx((1 / 3 + 1) / 2)
 
     def test_the_bounds_themselves_are_inside(self) -> None:
-        _, (lower,), (upper,), _ = PREDICTOR.predict(houses(1_000), 0.5)
+        _, (lower,), (upper,) = PREDICTOR.predict(houses(1_000), 0.5)[:3]
         outside = [math.nextafter(lower, 0), math.nextafter(upper, math.inf)]
         found = intervals(PREDICTOR, houses(*[1_000] * 4), dollars(lower, upper, *outside), np.ones(4))
         assert found[0].coverage == 2 / 4

@@ -17,7 +17,7 @@ from pricing.inference.predictor import OnnxGraph, Predictor, check_examples, lo
 from train.errors import DataError
 from train.models.convert import OPSET, OPSET_ML
 from train.models.evaluate import calibrate, fifths, intervals, score
-from train.models.families import FAMILIES, Fold, fit, out_of_fold
+from train.models.families import FAMILIES, Fold, fit, out_of_fold, spread_estimator
 from train.models.family_names import FamilyName
 from train.models.training import OutOfFold, Plan, Rows, choose, learn, train
 from train.sales import market
@@ -83,7 +83,7 @@ class TestTheManifest:
         manifest = trained.manifest
         assert trained.started <= manifest.created_at <= datetime.now(UTC)
         assert (manifest.version, manifest.seed, manifest.split.salt) == ("v1.0.0", 0, "0")
-        assert (manifest.split.calibrate, manifest.split.test) == (0.2, 0.2)
+        assert (manifest.split.calibrate, manifest.split.test) == (0, 0.2)
         assert manifest.parameters["price"]["random_state"] == manifest.parameters["spread"]["random_state"] == 0
         assert manifest.parameters["spread"]["estimator"] == "HistGradientBoostingRegressor"
 
@@ -122,12 +122,17 @@ class TestTheManifest:
         assert [list(example.features) for example in trained.manifest.examples] == houses[:5].tolist()
         check_examples(OnnxGraph(trained.artifact.graph), trained.manifest.examples)
 
-    def test_the_calibration_is_that_of_the_calibration_rows(self, trained: Trained) -> None:
-        houses, prices = trained.rows(trained.side.calibrate)
+    def test_the_calibration_is_that_of_prices_and_spreads_out_of_fold(self, trained: Trained) -> None:
+        houses, prices = trained.rows(trained.side.fit)
         position = positions(houses, trained.manifest.split)
-        expected = calibrate(*OnnxGraph(trained.artifact.graph).run(houses), prices, position)
-        assert trained.manifest.calibration == expected
-        assert trained.manifest.calibration.rows == trained.manifest.data.calibrate
+        mean, fold = np.log(prices).mean(), folds(position)
+        target = np.log(prices) - mean
+        family: FamilyName = trained.manifest.family  # type: ignore[assignment]  # one of them
+        deviation = out_of_fold(FAMILIES[family], 0, houses, target, fold)
+        errors = np.abs(deviation - target)
+        spread = np.maximum(out_of_fold(spread_estimator, 0, houses, errors, fold), np.quantile(errors, 0.25) / 2)
+        assert trained.manifest.calibration == calibrate(mean + deviation, spread, prices, position)
+        assert trained.manifest.calibration.rows == trained.manifest.data.fit
 
     def test_metrics_are_measured_through_the_version_that_ships(self, trained: Trained) -> None:
         predictor: Predictor = load(trained.artifact)
@@ -169,7 +174,7 @@ class TestTooLittle:
         with pytest.raises(DataError) as refused:
             train(some(500), PLAN, told.append)
         assert str(refused.value) == (
-            "sales.csv: 500 accepted rows leave 96 houses for calibration, at least 200 are needed: "
+            "sales.csv: 500 accepted rows leave 116 houses for testing, at least 200 are needed: "
             "bring sales of 1,200 houses"
         )
         assert told == []
@@ -191,12 +196,10 @@ class TestTooLittle:
             "(by square_feet, bedrooms, bathrooms, distance_to_city), at least 200 are needed"
         )
 
-    def test_a_house_that_is_sold_again_and_again_is_one_for_calibration(self) -> None:
+    def test_a_house_that_is_sold_again_and_again_is_one_for_testing(self) -> None:
         sales = some(900)
         many = replace(sales, houses=np.tile(sales.houses, (3, 1)), prices=np.tile(sales.prices, 3))
-        with pytest.raises(
-            DataError, match=r"accepted rows leave 1\d\d houses for calibration, at least 200 are needed"
-        ):
+        with pytest.raises(DataError, match=r"accepted rows leave 1\d\d houses for testing, at least 200 are needed"):
             train(many, PLAN, quietly)
 
 
@@ -211,11 +214,11 @@ class TestTheFamily:
         }
         assert trained.manifest.family == min(mape, key=lambda family: mape[family])
         assert trained.told == [
-            f"cross-validating gradient-boosting on {len(target)} rows",
+            f"cross-validating gradient-boosting on {len(target):,} rows",
             f"cross-validated gradient-boosting: mean absolute percentage error {mape['gradient-boosting']:.2%}",
-            f"cross-validating random-forest on {len(target)} rows",
+            f"cross-validating random-forest on {len(target):,} rows",
             f"cross-validated random-forest: mean absolute percentage error {mape['random-forest']:.2%}",
-            f"fitting {trained.manifest.family} on {len(target)} rows",
+            f"fitting {trained.manifest.family} on {len(target):,} rows",
             "converting to ONNX",
             "certifying parity of ONNX with scikit-learn",
             "measuring on the test rows",
