@@ -28,13 +28,17 @@ LARGEST: Final = float(np.finfo(np.float64).max)
 ROUNDING: Final = 1e-6  # votes: far above the error of a sum of thirds, far below the thousandth between two ranks
 
 
-def calibrate(log_price: Column, spread: Column, prices: Column, position: Column) -> Calibration:
+def calibrate(
+    log_price: Column, spread: Column, prices: Column, position: Column, weight: Column | None = None
+) -> Calibration:
     """Conformal calibration (Lei et al. 2018, section 5.2) on rows that the estimators of these values have not seen.
 
     All of shape (n,): log dollars, spread, US dollars, position by the hash. Houses are exchangeable, sales of one
     house are not: each of n houses has one vote, which its sales share (Dunn, Wasserman and Ramdas 2023,
     "Distribution-free prediction sets for two-layer hierarchical models"). The quantile of a level is the smallest
-    |log error| / spread with (n + 1) * level votes up to it. Raises DataError below 200 houses.
+    |log error| / spread with (n + 1) * level votes up to it. With weights of shape (n,), some sales count for more than
+    others (Tibshirani, Foygel Barber, Candès and Ramdas 2019, "Conformal prediction under covariate shift"). Raises
+    DataError below 200 houses.
     """
     votes = weights(position)
     houses = len(np.unique(position))
@@ -44,6 +48,8 @@ def calibrate(log_price: Column, spread: Column, prices: Column, position: Colum
             "bring about five times as many as that"
         )
         raise DataError(msg)
+    if weight is not None:
+        votes = votes * weight * (votes.sum() / (votes * weight).sum())
     off = np.log(prices) - log_price
     quantiles = _quantiles(np.abs(off) / spread, votes, houses, LEVELS)
     with np.errstate(over="ignore"):  # a price of nearly nothing

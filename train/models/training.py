@@ -46,7 +46,9 @@ from train.sales.split import IDENTITY, Mask, SplitMasks, folds, hold_back, posi
 BINS: Final = 10
 # Of so many, the hash hardly ever leaves fewer than MIN_CALIBRATION_ROWS for testing; 240 on average.
 NEWEST_SHARE: Final = 0.15
-MIN_NEWEST: Final = 400  # houses: of fewer, the quantile of a level is off by 1.5 points or more
+WEIGHTS: Final = (1.1, 1.2, 1.3, 1.4, 1.6, 1.8, 2.0, 2.5, 3.0, 4.0, 5.0, 7.0, 10.0)
+HELD_LEVELS: Final = (0.5, 0.8, 0.9)
+TOLERATED: Final = 0.002
 MIN_HOUSES: Final = 1_200
 EXAMPLES: Final = 5
 LIBRARIES: Final = ("numpy", "onnx", "onnxruntime", "scikit-learn", "skl2onnx")
@@ -162,26 +164,35 @@ def cross_calibrate(  # noqa: PLR0913, PLR0917 -- the rows, and all that was lea
 
     Each score is of a price and a spread whose estimators have not seen the house. The estimators that ship have seen
     more houses and are a little better, so the interval is a little too wide rather than too narrow. With dates, the
-    newest sales calibrate: they are more like those to come.
+    newest sales count for more.
     """
     log_price = np.log(rows.prices)
     deviation = log_price - log_price.mean()
     spread = out_of_fold_spread(seed, rows.houses, np.abs(best.deviation - deviation), fold, fitted.lowest_spread)
-    used = newest(sold_on, position)
-    return calibrate((log_price.mean() + best.deviation)[used], spread[used], rows.prices[used], position[used])
+    weight = time_weights(sold_on, np.abs(best.deviation - deviation) / spread)
+    return calibrate(log_price.mean() + best.deviation, spread, rows.prices, position, weight)
 
 
-def newest(sold_on: Dates | None, position: Column) -> Mask:
-    """The newest NEWEST_SHARE of the sales of shape (n,), MIN_NEWEST houses at least; all of them without dates."""
+def time_weights(sold_on: Dates | None, scores: Column) -> Column:
+    """Weights of shape (n,) for the calibration: the newest sales count for more, as far as all of them allow.
+
+    The newest NEWEST_SHARE are more like the sales to come. If they alone calibrated, intervals would be too wide for
+    the houses of the whole period, by 8 points at 0.5 in King County. So their weight is the largest of WEIGHTS with
+    which the share of all `scores` within the quantiles is within TOLERATED of each of the levels.
+    """
     if sold_on is None:
-        return np.ones(len(position), dtype=np.bool_)
-    order = np.argsort(sold_on, kind="stable")[::-1]
-    wanted = max(round(NEWEST_SHARE * len(order)), min(MIN_NEWEST, len(order)))
-    _, first = np.unique(position[order], return_index=True)
-    enough = np.sort(first)[: min(MIN_NEWEST, len(first))][-1] + 1  # rows that hold so many different houses
-    oldest = sold_on[order[max(wanted, enough) - 1]]
-    is_new: Mask = sold_on >= oldest
-    return is_new
+        return np.ones(len(scores))
+    is_new = sold_on >= np.sort(sold_on)[int((1 - NEWEST_SHARE) * len(scores))]
+    order = np.argsort(scores, kind="stable")
+    best = np.ones(len(scores))
+    for weight in WEIGHTS:
+        found = np.where(is_new, weight, 1.0)
+        share = np.cumsum(found[order]) / found.sum()
+        held = np.searchsorted(share, HELD_LEVELS) / len(scores)
+        if np.abs(held - HELD_LEVELS).max() > TOLERATED:
+            break
+        best = found
+    return best
 
 
 def measure(predictor: Predictor, fit_rows: Rows, test_rows: Rows, vote: Column) -> Metrics:

@@ -37,7 +37,7 @@ def size(estimator: Estimator) -> int:
 
 
 def test_a_forest_that_fits_is_grown_as_ever() -> None:
-    assert fit(forest(), *rows()).min_samples_leaf == 5
+    assert fit(forest(), *rows()).min_samples_leaf == 6
 
 
 @pytest.mark.parametrize("most_bytes", [1_000_000, 300_000, 40_000])
@@ -45,7 +45,7 @@ def test_a_forest_that_would_be_too_large_gets_larger_leaves_and_uses_the_room(m
     grown = fit(forest(), *rows(), most_bytes=most_bytes)
 
     assert 0.6 * most_bytes < size(grown) < 1.02 * most_bytes
-    assert grown.min_samples_leaf > 5
+    assert grown.min_samples_leaf > 6
 
 
 def test_a_node_has_the_bytes_that_are_counted_on() -> None:
@@ -58,11 +58,11 @@ def test_a_node_has_the_bytes_that_are_counted_on() -> None:
 def test_no_tree_is_grown_to_know_the_size_of_a_forest_that_cannot_be_too_large() -> None:
     houses, target = rows()
 
-    assert 2 * ROWS / 5 * TREES * BYTES_OF_A_NODE < MAX_FOREST_BYTES
-    assert leaf_that_fits(forest(), houses[:, :0], target, MAX_FOREST_BYTES) == 5  # which no tree could be grown on
+    assert 2 * ROWS / 6 * TREES * BYTES_OF_A_NODE < MAX_FOREST_BYTES
+    assert leaf_that_fits(forest(), houses[:, :0], target, MAX_FOREST_BYTES) == 6  # which no tree could be grown on
 
 
 def test_the_manifest_says_how_large_the_leaves_are() -> None:
     grown = fit(forest(), *rows(), most_bytes=300_000)
 
-    assert grown.get_params()["min_samples_leaf"] == grown.min_samples_leaf > 5
+    assert grown.get_params()["min_samples_leaf"] == grown.min_samples_leaf > 6

@@ -3,7 +3,7 @@
 import hashlib
 import platform
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from importlib import metadata
 from typing import NamedTuple
 
@@ -19,7 +19,7 @@ from train.models.convert import OPSET, OPSET_ML
 from train.models.evaluate import calibrate, fifths, intervals, score
 from train.models.families import FAMILIES, Fold, fit, out_of_fold, spread_estimator
 from train.models.family_names import FamilyName
-from train.models.training import OutOfFold, Plan, Rows, choose, learn, train
+from train.models.training import TOLERATED, OutOfFold, Plan, Rows, choose, learn, time_weights, train
 from train.sales import market
 from train.sales import rows as data
 from train.sales.rows import Sales
@@ -294,3 +294,27 @@ class TestHeldBack:
         side = sides(positions(sales.houses, honest.manifest.split), honest.manifest.split)
         assert honest.manifest.data.test == int((side.test | held).sum())
         assert honest.manifest.data.fit + honest.manifest.data.calibrate + honest.manifest.data.test == 2_500
+
+
+class TestTime:
+    def test_without_dates_every_sale_counts_alike(self) -> None:
+        assert time_weights(None, np.arange(5.0)).tolist() == [1] * 5
+
+    def test_the_newest_sales_count_for_more_as_far_as_all_of_them_keep_their_level(self) -> None:
+        rng = np.random.default_rng(0)
+        days = np.datetime64("2024-01-01") + np.sort(rng.integers(0, 365, 4_000))
+        alike, drifting = np.abs(rng.normal(size=4_000)), np.abs(rng.normal(size=4_000))
+        drifting[-600:] *= 3  # the newest 15 %: were they all that counts, no level would hold for the others
+
+        most, few = (time_weights(days, scores) for scores in (alike, drifting))
+
+        assert most[-1] > few[-1]
+        assert set(most[:3_000]) == set(few[:3_000]) == {1.0}
+        quantile = np.sort(drifting)[np.searchsorted(np.cumsum(few[np.argsort(drifting)]) / few.sum(), 0.5)]
+        assert np.mean(drifting <= quantile) == pytest.approx(0.5, abs=TOLERATED + 0.001)
+
+    def test_a_version_knows_the_first_and_the_last_sale_that_it_learned_from(self) -> None:
+        sales = some(ROWS)
+        days = np.datetime64("2024-01-01") + np.arange(ROWS) % 365
+        manifest = train(replace(sales, sold_on=days), PLAN._replace(family="gradient-boosting"), quietly).manifest
+        assert (manifest.data.first_sale, manifest.data.last_sale) == (date(2024, 1, 1), date(2024, 12, 30))
