@@ -18,7 +18,7 @@ from werkzeug.routing import Map, Rule
 from benchmarks.request import REQUESTS, ROUNDS, in_turn
 from pricing.artifacts.store import Store
 from pricing.ids import Ids
-from pricing.journal.journal import Context, Entry, Journal
+from pricing.journal.journal import Columns, Context, Entry, Journal
 from service.contract import EXAMPLE_HOUSE, batch_of
 from service.deployment.loaded_models import ModelRegistry, ServedModel
 from service.deployment.worker_slots import RunFolder
@@ -64,7 +64,7 @@ class NoBooks(PredictionRecorder):
 class NoJournal:
     """Records nothing, and says that it has."""
 
-    def append(self, _context: Context, _entries: list[Entry]) -> bool:
+    def append(self, _context: Context, _entries: list[Entry], _columns: Columns | None = None) -> bool:
         """Do nothing."""
         return True
 

@@ -15,7 +15,8 @@ def replay(place: Workspace, prediction_id: str) -> None:
     from pricing.journal.replay import replayed
 
     record = find(place.journal, prediction_id)
-    found = replayed(record, load(place.store.read(record.model_version, record.sha256)))
+    artifact = place.store.read(record.model_version, record.sha256)
+    found = replayed(record, load(artifact), artifact.manifest.columns)
     if found.differences:
         raise click.ClickException(
             "\n".join([f"{record.model_version} answers otherwise than it did", *found.differences])
@@ -23,4 +24,5 @@ def replay(place: Workspace, prediction_id: str) -> None:
     extent = f"within {found.ulps:.0f} ulp, since exp differs between processors" if found.ulps else "to the last bit"
     told = f"{record.predicted_price!r} dollars, {record.lower!r} to {record.upper!r} at {record.confidence_level:.0%}"
     click.echo(f"{record.model_version} answers as at {record.predicted_at:%Y-%m-%d %H:%M:%S} UTC, {extent}:")
-    click.echo(f"{told}, for {' '.join(f'{name}={value:g}' for name, value in record.house.items())}")
+    house = [f"{name}={value:g}" for name, value in record.house.items()]
+    click.echo(f"{told}, for {' '.join([*house, *(f'{name}={value}' for name, value in record.columns.items())])}")

@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 import click
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
-
+    from train.sales.columns import ColumnChoice
     from train.sales.rows import Reading
 
 UNITS: Final = ("m2", "km")
@@ -27,13 +26,13 @@ class DataOptions(NamedTuple):
     allow_refused: float
     sold_on: str | None
 
-    def reading(self, others: "Collection[str] | None" = ()) -> "Reading":
+    def reading(self) -> "Reading":
         """The same for `train.sales.rows.read`; needs the libraries of training."""
         from train.sales.rows import KILOMETER, SQUARE_METER, Reading
 
         factors = {"m2": SQUARE_METER, "km": KILOMETER}
         units = {name: factors[unit] if isinstance(unit, str) else unit for name, unit in self.units.items()}
-        return Reading(self.rename, units, self.allow_refused, self.sold_on, others)
+        return Reading(self.rename, units, self.allow_refused, self.sold_on)
 
 
 def data_options(*, required: bool = False, without: str = "") -> Callable[[Command], Command]:
@@ -94,6 +93,51 @@ def data_options(*, required: bool = False, without: str = "") -> Callable[[Comm
         for option in reversed(options):
             decorated = option(decorated)
         return decorated  # type: ignore[return-value]  # the same command with other parameters
+
+    return decorate
+
+
+class ColumnOptions(NamedTuple):
+    """The further columns to learn from, as they were named."""
+
+    text: str | None
+    path: Path | None
+
+    def choice(self) -> "ColumnChoice | None":
+        """The columns; None if none were named. Needs the libraries of training. Raises DataError."""
+        from train.sales.columns import parse_wishes, read_wishes
+
+        if self.path is not None:
+            return read_wishes(self.path)
+        return None if self.text is None else parse_wishes(self.text)
+
+
+def column_options(without: str) -> Callable[[Command], Command]:
+    """Decorate a command, which gets `columns` of type ColumnOptions; `without` is what holds if none are named."""
+
+    def decorate(command: Command) -> Command:
+        @click.option(
+            "--columns",
+            metavar="NAME[:KIND],...",
+            help="Further columns to learn from, a kind is number or category; `all` for what can be learned from, "
+            f"`none` for the five fields. Without it, {without}.",
+        )
+        @click.option(
+            "--columns-file",
+            type=click.Path(path_type=Path),
+            help="The same as a TOML file, with a table for each column: kind, unit, description, minimum, maximum, "
+            "group.",
+        )
+        @wraps(command)
+        def with_columns(
+            *arguments: object, columns: str | None, columns_file: Path | None, **others: object
+        ) -> object:
+            if columns is not None and columns_file is not None:
+                msg = "--columns and --columns-file cannot be used together"
+                raise click.UsageError(msg)
+            return command(*arguments, columns=ColumnOptions(columns, columns_file), **others)
+
+        return with_columns  # type: ignore[return-value]  # the same command with other parameters
 
     return decorate
 

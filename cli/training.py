@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final, cast
 import click
 
 from cli.context import Workspace, exit_unless, roll_out_and_report
-from cli.sales import DataOptions, data_options
+from cli.sales import ColumnOptions, DataOptions, column_options, data_options
 from pricing.artifacts import deployment as plans
 from pricing.errors import JournalError, changed
 from train.models.family_names import FAMILY_NAMES, FamilyName
@@ -39,6 +39,7 @@ keep_option = click.option(
 
 @click.command()
 @data_options(without="; without it, the synthetic market")
+@column_options("none")
 @family_option
 @click.option("--version", help="Name of the new version, for example v2.0.0; without it, the next minor one.")
 @click.option("--deploy", is_flag=True, help="Deploy it also when another version is deployed.")
@@ -51,6 +52,7 @@ def train(  # noqa: PLR0913 -- one for each option
     version: str | None,
     *,
     data: DataOptions,
+    columns: ColumnOptions,
     deploy: bool,
     seed: int,
     keep: int,
@@ -62,7 +64,8 @@ def train(  # noqa: PLR0913 -- one for each option
     """
     with _training():
         from train.promotion.publish import TrainOptions, train_and_publish
-    options = TrainOptions(data.path, data.query, family, version, deploy, seed, data.reading())
+    chosen = columns.choice() or {}
+    options = TrainOptions(data.path, data.query, family, version, deploy, seed, data.reading(), chosen)
     trained = train_and_publish(place.store, options)
     published = trained.manifest.version
     with changed(f"{published} is published"):
@@ -79,13 +82,21 @@ def train(  # noqa: PLR0913 -- one for each option
 
 @click.command()
 @data_options(required=True)
+@column_options("those of the champion")
 @family_option
 @seed_option
 @keep_option
 @click.option("--dry-run", is_flag=True, help="Judge only: publish and deploy nothing.")
 @click.pass_obj
 def retrain(  # noqa: PLR0913 -- one for each option
-    place: Workspace, family: FamilyName | None, *, data: DataOptions, seed: int, keep: int, dry_run: bool
+    place: Workspace,
+    family: FamilyName | None,
+    *,
+    data: DataOptions,
+    columns: ColumnOptions,
+    seed: int,
+    keep: int,
+    dry_run: bool,
 ) -> None:
     """Train a challenger on new data, judge it against the champion, and deploy it only if it is better.
 
@@ -96,7 +107,8 @@ def retrain(  # noqa: PLR0913 -- one for each option
     with _training():
         from train.promotion.retraining import RetrainOptions, retrain
     path = cast("Path", data.path)  # it is required
-    verdict = retrain(place.store, RetrainOptions(path, data.query, family, seed, dry_run, data.reading()))
+    options = RetrainOptions(path, data.query, family, seed, dry_run, data.reading(), columns.choice())
+    verdict = retrain(place.store, options)
     confirmed = True
     if not dry_run:
         with changed(f"{verdict.challenger} is published"):

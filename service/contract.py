@@ -22,6 +22,7 @@ from pydantic import (
 from pydantic_core import PydanticCustomError, PydanticOmit
 from typing_extensions import TypedDict
 
+from pricing.artifacts.columns import OptionalColumn
 from pricing.artifacts.deployment import Role
 from pricing.artifacts.manifest import (
     HIGHEST_LEVEL,
@@ -164,6 +165,13 @@ class OutOfRange(_Answer):
     msg: str
 
 
+class Unseen(_Answer):
+    """A category that the model was not trained on: the house is priced as if it were unknown."""
+
+    field: str
+    msg: str
+
+
 class Prediction(_Answer):
     """The answer for one house."""
 
@@ -182,7 +190,14 @@ class Prediction(_Answer):
     valued_as_of: date | None = Field(
         default=None, description="Last date of sale that the version learned from; absent if its sales had none."
     )
-    warnings: list[OutOfRange] | None = Field(default=None, description="Present only if a value is out of range.")
+    warnings: list[OutOfRange | Unseen] | None = Field(
+        default=None, description="Present only if a value is out of range, or a category unknown."
+    )
+    not_given: list[str] | None = Field(
+        default=None,
+        description="Columns of the version that were not given; absent of a version without columns. In a batch, only "
+        "those that other houses of it were given.",
+    )
 
 
 class Predictions(_Answer):
@@ -190,6 +205,9 @@ class Predictions(_Answer):
 
     predictions: list[Prediction] = Field(description="One for each house, in order.")
     count: int
+    not_given: list[str] | None = Field(
+        default=None, description="Columns of the version that no house was given; absent of a version without columns."
+    )
 
 
 class Problem(_Answer):
@@ -324,6 +342,9 @@ class ModelInfo(_Answer):
     family: str
     trained_at: AwareDatetime
     features: tuple[Feature, ...]
+    columns: tuple[OptionalColumn, ...] = Field(
+        default=(), description="What the version knows beyond the features; each is optional in a request."
+    )
     metrics: Metrics
     confidence_levels: tuple[float, ...] = Field(description="Levels that the interval can hold.")
     calibration_rows: int

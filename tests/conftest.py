@@ -8,6 +8,7 @@ import pytest
 from hypothesis import settings
 
 from pricing.artifacts.store import Artifact, Store
+from tests.column_sales import version_with_columns
 from tests.gunicorn_process import ROOT, GunicornProcess, gunicorn
 from train.models.training import Plan, train
 from train.sales import rows as data
@@ -57,3 +58,9 @@ def http(server: GunicornProcess) -> Iterator[httpx.Client]:
     """A client of `server` that keeps its connections."""
     with httpx.Client(base_url=server.url, timeout=30) as client:
         yield client
+
+
+@pytest.fixture(scope="session")
+def knowing(tmp_path_factory: pytest.TempPathFactory) -> Artifact:
+    """A real version v2.0.0 that knows latitude, zip_code and heating besides the five fields."""
+    return version_with_columns(tmp_path_factory.mktemp("sales"), "v2.0.0")

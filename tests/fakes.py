@@ -6,7 +6,7 @@ import numpy as np
 
 from pricing.house import Column, Matrix
 from pricing.ids import Ids
-from pricing.journal.journal import Context, Entry
+from pricing.journal.journal import Columns, Context, Entry
 
 DOLLARS_A_SQUARE_FOOT = 1_000.0
 SPREAD = math.log(2)  # where the quantile is 1, the bounds are half and twice the price
@@ -28,7 +28,8 @@ class KeptInMemory:
     def __init__(self) -> None:
         self.records: list[tuple[Context, Entry]] = []
 
-    def append(self, context: Context, entries: list[Entry]) -> bool:
+    def append(self, context: Context, entries: list[Entry], columns: Columns | None = None) -> bool:
+        del columns
         self.records += [(context, entry) for entry in entries]
         return True
 

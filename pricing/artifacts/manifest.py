@@ -14,6 +14,7 @@ from typing import Annotated, ClassVar, Final, Self
 import orjson
 from pydantic import AwareDatetime, ConfigDict, Field, FiniteFloat, ValidationError, model_validator
 
+from pricing.artifacts.columns import MAX_COLUMNS, OptionalColumn
 from pricing.errors import DamagedArtifactError
 from pricing.format import Part, Stored, reason_of
 from pricing.house import FEATURES
@@ -73,6 +74,21 @@ class Calibration(_Part):
         return self.levels[index], self.quantiles[index]
 
 
+class GapCalibration(_Part):
+    """The table for houses of which only some of the version's columns are known."""
+
+    given: tuple[str, ...] = Field(description="The columns that are known.")
+    quantiles: tuple[Positive, ...] = Field(description="One for each level of the calibration, never falling.")
+    fsd: Positive
+
+    @model_validator(mode="after")
+    def _never_falls(self) -> Self:
+        if any(a > b for a, b in pairwise(self.quantiles)):
+            msg = "quantiles must not fall"
+            raise ValueError(msg)
+        return self
+
+
 class Parity(_Part):
     """The distance of ONNX from scikit-learn at the worst row, in parts per million of the price and of the spread."""
 
@@ -81,6 +97,8 @@ class Parity(_Part):
     test_ppm: float
     threshold_rows: int = Field(description="Rows placed one float32 step below, at and above the trees' thresholds.")
     threshold_ppm: float
+    gap_rows: int = Field(default=0, description="Test rows without some of the version's columns.")
+    gap_ppm: float = 0.0
 
 
 class Interval(_Part):
@@ -191,7 +209,7 @@ class Graph(_Part):
 class Example(_Part):
     """One row and the exact outputs of the graph for it, so that a host can check that it computes the same."""
 
-    features: tuple[FiniteFloat, ...]
+    features: tuple[FiniteFloat | None, ...] = Field(description="A row of the graph's input; null is unknown.")
     log_price: float = Field(description="Natural logarithm of US dollars.")
     spread: Positive = Field(description="Size of the log error to expect.")
 
@@ -209,10 +227,12 @@ class Manifest(Stored):
     parameters: dict[str, Parameters] = Field(description="Of the estimators of the price and of the spread.")
     seed: int
     features: tuple[Feature, ...]
+    columns: tuple[OptionalColumn, ...] = Field(default=(), max_length=MAX_COLUMNS)
     split: Split
     data: Data
     metrics: Metrics
     calibration: Calibration
+    gap_calibrations: tuple[GapCalibration, ...] = ()
     parity: Parity
     examples: tuple[Example, ...] = Field(min_length=1)
     graph: Graph
@@ -224,9 +244,17 @@ class Manifest(Stored):
         if names != FEATURES:
             msg = f"features are {', '.join(names)}; this program serves {', '.join(FEATURES)}"
             raise ValueError(msg)
-        if any(len(example.features) != len(FEATURES) for example in self.examples):
-            msg = f"every example needs {len(FEATURES)} features"
+        known = [column.name for column in self.columns]
+        if len({*known, *FEATURES}) < len(known) + len(FEATURES):
+            msg = "a column has the name of another, or of a field of the contract"
             raise ValueError(msg)
+        if any(len(example.features) != len(FEATURES) + len(known) for example in self.examples):
+            msg = f"every example needs {len(FEATURES) + len(known)} features"
+            raise ValueError(msg)
+        for table in self.gap_calibrations:
+            if not set(table.given) <= set(known) or len(table.quantiles) != len(self.calibration.levels):
+                msg = "a gap calibration has a quantile for each level, and names columns of this version"
+                raise ValueError(msg)
         return self
 
     def to_bytes(self) -> bytes:

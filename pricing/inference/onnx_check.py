@@ -50,11 +50,10 @@ class Signature(NamedTuple):
         return f"{self.name} {self.element}({', '.join('n' if size is None else str(size) for size in self.shape)})"
 
 
-INPUTS: Final = [Signature(INPUT, "float32", (None, len(FEATURES)))]
 ANSWERS: Final = [Signature(name, "float64", (None,)) for name in OUTPUTS]
 
 
-def check_graph(graph: bytes) -> None:
+def check_graph(graph: bytes, width: int = len(FEATURES)) -> None:
     """Raise ModelError for what training never writes.
 
     That is: other inputs and outputs, other operators, data in other files, constants of more than one element, trees
@@ -73,10 +72,10 @@ def check_graph(graph: bytes) -> None:
     if len(found) != 1:
         msg = f"the file of {len(graph):,} bytes holds {f'{len(found)} graphs' if found else 'no graph'}"
         raise ModelError(msg)
-    _check_parts(found[0])
+    _check_parts(found[0], width)
 
 
-def _check_parts(graph: memoryview) -> None:
+def _check_parts(graph: memoryview, width: int) -> None:
     parts: dict[int, list[memoryview]] = {field: [] for field in (_NODE, _CONSTANT, _IN, _OUT)}
     for field, value in fields(graph):
         if field in _NEVER_WRITTEN:
@@ -87,7 +86,7 @@ def _check_parts(graph: memoryview) -> None:
     constants = {_checked_constant(tensor) for tensor in parts[_CONSTANT]}
     for node in parts[_NODE]:
         _check_operator(node, constants)
-    _check_signatures("takes", INPUTS, parts[_IN])
+    _check_signatures("takes", [Signature(INPUT, "float32", (None, width))], parts[_IN])
     _check_signatures("gives", ANSWERS, parts[_OUT])
 
 

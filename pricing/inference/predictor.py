@@ -6,7 +6,7 @@ Training, evaluation and serving all come through here, so the same house has th
 import os
 import textwrap
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from itertools import product
 from math import exp
 from operator import mul, truediv
@@ -14,7 +14,7 @@ from typing import Final, NamedTuple, Protocol
 
 import numpy as np
 
-from pricing.artifacts.manifest import HIGHEST_LEVEL, LOWEST_LEVEL, Calibration, Example, Feature, Manifest
+from pricing.artifacts.manifest import HIGHEST_LEVEL, LOWEST_LEVEL, Calibration, Example, Manifest
 from pricing.artifacts.store import Artifact
 from pricing.errors import DamagedArtifactError, ModelError
 from pricing.house import FEATURES, Column, Matrix
@@ -26,8 +26,9 @@ os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 import onnxruntime  # only after the line above
 
 FLOAT32: Final = np.dtype(np.float32)
-ONE_HOUSE: Final = (1, len(FEATURES))
+FIELDS: Final = len(FEATURES)
 TRIED_LEVELS: Final = (LOWEST_LEVEL, 0.9, HIGHEST_LEVEL)
+MAX_MASKS: Final = 4_096  # that are remembered, of the many that clients may send
 WIDEST: Final = 1e6  # times the price: an interval of a dollar to a trillion is useless, and exp is far from its end
 
 
@@ -57,13 +58,15 @@ class Runs(Protocol):
 
 
 class OnnxGraph:
-    """The graph of one version in an onnxruntime session of its own."""
+    """The graph of one version in an onnxruntime session of its own. A house is a row of its input, NaN is unknown."""
 
     def __init__(self, graph: bytes) -> None:
         """Build the session from the bytes, since a path would follow links to external data. Raises ModelError."""
         try:
             self._session = _session(graph)
-            self._one = _One(self._session)
+            self.width: Final[int] = self._session.get_inputs()[0].shape[1]
+            self._one_house = (1, self.width)
+            self._one = _One(self._session, self._one_house)
         except Exception as error:
             msg = f"the graph cannot be loaded: {_told(error)}"
             raise ModelError(msg) from error
@@ -71,7 +74,7 @@ class OnnxGraph:
     def run(self, houses: Matrix) -> tuple[Column, Column]:
         """Return log price (log dollars) and spread for float32 of shape (n, 5), each float64 of shape (n,)."""
         try:
-            if houses.shape == ONE_HOUSE and houses.dtype is FLOAT32:  # else it would be made to fit, in silence
+            if houses.shape == self._one_house and houses.dtype is FLOAT32:  # else it would be made to fit, in silence
                 return self._one.run(houses)
             log_price, spread = self._session.run(OUTPUTS, {INPUT: houses})
         except Exception as error:
@@ -83,9 +86,9 @@ class OnnxGraph:
 class _One:
     """One house at a time, in memory that stays: 3 µs less than `run`, which makes and checks all of it anew."""
 
-    def __init__(self, session: onnxruntime.InferenceSession) -> None:
+    def __init__(self, session: onnxruntime.InferenceSession, shape: tuple[int, int]) -> None:
         self._session = session
-        self._house = np.zeros(ONE_HOUSE, dtype=np.float32)
+        self._house = np.zeros(shape, dtype=np.float32)
         self._answers = tuple(np.zeros(1) for _ in OUTPUTS)
         self._lock = threading.Lock()  # stock workers may run several threads
         self._binding = session.io_binding()
@@ -106,12 +109,71 @@ class _One:
         bind(name, "cpu", 0, memory.dtype, memory.shape, memory.ctypes.data)
 
 
+class Table(NamedTuple):
+    """The calibration for one set of known columns."""
+
+    quantiles: dict[float, float]
+    """By level."""
+    fsd: float
+
+
+class GapTables:
+    """The calibrations of a version with columns, by the columns that are known.
+
+    Conformal prediction holds its level for the gaps that calibration has seen (Zaffran, Dieuleveut, Josse and Romano
+    2023, "Conformal prediction with missing values"). A set of columns without a table of its own has that of the
+    largest set within it: the interval is then that of a house of which less is known.
+    """
+
+    def __init__(self, manifest: Manifest) -> None:
+        self._names = [column.name for column in manifest.columns]
+        levels, whole = manifest.calibration.levels, manifest.calibration
+        self._tables: dict[bytes, Table] = {
+            self._key(table.given): Table(dict(zip(levels, table.quantiles, strict=True)), table.fsd)
+            for table in manifest.gap_calibrations
+        }
+        self._tables[self._key(self._names)] = Table(dict(zip(levels, whole.quantiles, strict=True)), whole.fsd or 1.0)
+        self._nearest: dict[bytes, Table] = dict(self._tables)
+
+    def _key(self, given: Collection[str]) -> bytes:
+        """A byte for each column, 1 if it is unknown: as numpy writes a mask."""
+        return bytes(name not in given for name in self._names)
+
+    def table(self, unknown: bytes) -> Table:
+        """The table for a mask of unknown columns."""
+        found = self._nearest.get(unknown)
+        if found is None:
+            within = [key for key in self._tables if all(a >= b for a, b in zip(key, unknown, strict=True))]
+            found = self._tables[min(within, key=lambda key: (sum(key), key))] if within else self._widest()
+            if len(self._nearest) < MAX_MASKS:
+                self._nearest[unknown] = found
+        return found
+
+    def _widest(self) -> Table:
+        return max(self._tables.values(), key=lambda table: max(table.quantiles.values()))
+
+    def predict(self, houses: Matrix, level: float, log_price: Column, spread: Column) -> Prediction:
+        """As `Predictor.predict`, for a level that the tables hold and what the graph answers."""
+        unknown = np.isnan(houses[:, FIELDS:])
+        if len(houses) == 1:
+            table, width = self.table(unknown.tobytes()), spread.item()
+            one, times = exp(log_price.item()), exp(table.quantiles[level] * width)
+            return Prediction([one], [one / times], [one * times], level, [table.fsd * width])
+        tables = [self.table(row.tobytes()) for row in unknown]
+        quantile = np.array([table.quantiles[level] for table in tables])
+        price = list(map(exp, log_price.tolist()))
+        ratio = list(map(exp, (quantile * spread).tolist()))
+        fsd = (np.array([table.fsd for table in tables]) * spread).tolist()
+        return Prediction(price, list(map(truediv, price, ratio)), list(map(mul, price, ratio)), level, fsd)
+
+
 class Predictor:
     """A graph and its calibration, ready to answer."""
 
-    def __init__(self, graph: Runs, calibration: Calibration) -> None:
+    def __init__(self, graph: Runs, calibration: Calibration, gaps: GapTables | None = None) -> None:
         self._run = graph.run
         self._calibration = calibration
+        self._gaps = gaps
 
     def predict(self, houses: Matrix, level: float) -> Prediction:
         """Price float32 of shape (n, 5), columns in the order of FEATURES, with an interval at `level` (0.5 to 0.99).
@@ -122,6 +184,8 @@ class Predictor:
         held, quantile = self._calibration.at(level)
         log_price, spread = self._run(houses)
         scale = self._calibration.fsd
+        if self._gaps is not None:
+            return self._gaps.predict(houses, held, log_price, spread)
         if len(houses) == 1:  # the same numbers, without what only pays for many: 1 µs less
             width = spread.item()
             one, times = exp(log_price.item()), exp(quantile * width)
@@ -138,16 +202,22 @@ def load(artifact: Artifact) -> Predictor:
     Raises DamagedArtifactError, with what was observed and expected, when it does not.
     """
     try:
-        check_graph(artifact.graph)
+        manifest = artifact.manifest
+        check_graph(artifact.graph, FIELDS + len(manifest.columns))
         graph = OnnxGraph(artifact.graph)
-        check_examples(graph, artifact.manifest.examples)
-        check_corners(graph, artifact.manifest.features)
-        predictor = Predictor(graph, artifact.manifest.calibration)
-        check_predictions(predictor, artifact.manifest)
+        check_examples(graph, manifest.examples)
+        check_corners(graph, manifest)
+        predictor = predictor_of(graph, manifest)
+        check_predictions(predictor, manifest)
     except ModelError as error:
         msg = f"{artifact.manifest.version}: {error}"
         raise DamagedArtifactError(msg) from error
     return predictor
+
+
+def predictor_of(graph: Runs, manifest: Manifest) -> Predictor:
+    """The predictor of a graph with the calibrations of its manifest."""
+    return Predictor(graph, manifest.calibration, GapTables(manifest) if manifest.columns else None)
 
 
 def check_examples(graph: Runs, examples: Sequence[Example]) -> None:
@@ -162,12 +232,12 @@ def check_examples(graph: Runs, examples: Sequence[Example]) -> None:
             raise ModelError(msg)
 
 
-def check_corners(graph: Runs, features: Sequence[Feature]) -> None:
+def check_corners(graph: Runs, manifest: Manifest) -> None:
     """Raise ModelError unless every corner of the contract, and of what was trained on, gets a price and a spread.
 
     Examples are houses of the middle; a tree that is broken at its edges answers them as ever.
     """
-    houses = _corners(features)
+    houses = _corners(manifest)
     log_price, spread = _answers(graph, houses)
     with np.errstate(over="ignore"):
         price = np.exp(log_price)
@@ -184,8 +254,8 @@ def check_predictions(predictor: Predictor, manifest: Manifest) -> None:
 
     The levels are those of the table's ends and the default. The interval may not be wider than no interval at all.
     """
-    examples = [example.features for example in manifest.examples]
-    houses = np.concatenate([np.array(examples, dtype=np.float32), _corners(manifest.features)])
+    examples = np.array([example.features for example in manifest.examples], dtype=np.float32)
+    houses = np.concatenate([examples, _corners(manifest)])
     for level in TRIED_LEVELS:
         try:
             price, lower, upper = predictor.predict(houses, level).columns()
@@ -202,14 +272,21 @@ def check_predictions(predictor: Predictor, manifest: Manifest) -> None:
             raise ModelError(msg)
 
 
-def _corners(features: Sequence[Feature]) -> Matrix:
+def _corners(manifest: Manifest) -> Matrix:
+    """Corners of the contract and of training; with columns, those are unknown, at their lowest, and highest."""
+    features, columns = manifest.features, manifest.columns
     bounds = [(feature.above if feature.minimum is None else feature.minimum, feature.maximum) for feature in features]
     trained = [(feature.trained_from, feature.trained_to) for feature in features]
-    return np.array([*product(*bounds), *product(*trained)], dtype=np.float32)
+    houses = np.array([*product(*bounds), *product(*trained)], dtype=np.float32)
+    if not columns:
+        return houses
+    ends = [[np.nan] * len(columns), [c.trained_from for c in columns], [c.trained_to for c in columns]]
+    further = np.repeat(np.array(ends, dtype=np.float32), len(houses), axis=0)
+    return np.column_stack([np.tile(houses, (len(ends), 1)), further])
 
 
 def _described(house: Matrix) -> str:
-    return ", ".join(f"{name} {value:.9g}" for name, value in zip(FEATURES, house, strict=True))
+    return ", ".join(f"{name} {value:.9g}" for name, value in zip(FEATURES, house, strict=False))
 
 
 def _told(error: Exception) -> str:

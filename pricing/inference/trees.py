@@ -16,7 +16,13 @@ _FLOATS: Final = ("base_values", "nodes_values", "target_weights")  # a forest h
 _IDS: Final = ("nodes_treeids", "nodes_nodeids", "nodes_truenodeids", "nodes_falsenodeids")
 _MODES: Final = "nodes_modes"
 # Passed over: onnxruntime looks for features that there are not, and for leaves.
-_OTHERS: Final = ("nodes_featureids", "target_ids", "target_nodeids", "target_treeids")
+_OTHERS: Final = (
+    "nodes_featureids",
+    "nodes_missing_value_tracks_true",
+    "target_ids",
+    "target_nodeids",
+    "target_treeids",
+)
 LISTS: Final = frozenset({*_FLOATS, *_IDS, *_OTHERS, _MODES})  # attributes
 
 MAX_LEVELS: Final = 1_024  # a power of two; ours have 22

@@ -9,7 +9,7 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -61,6 +61,8 @@ class Record(Stored):
     """Of this instance and slot, from 1, without gaps but for what was dropped."""
     house: dict[str, FiniteFloat]
     """As it was sent."""
+    columns: dict[str, FiniteFloat | str] = {}  # noqa: RUF012 -- pydantic copies it
+    """Further columns of the version that were given; absent of a version that knows none."""
     predicted_price: FiniteFloat
     """In US dollars and not rounded, as the bounds are: the answer has the same, rounded to cents."""
     lower: FiniteFloat
@@ -110,6 +112,8 @@ class Context(NamedTuple):
     key_id: str | None
 
 
+Columns: TypeAlias = Sequence[Mapping[str, float | str]]
+"""The further columns that were given, for each entry."""
 Entry: TypeAlias = tuple[str, dict[str, float], float, float, float]
 """What is one prediction's own: its id, the house, price, lower and upper bound. A plain tuple, of which batches make
 thousands."""
@@ -238,8 +242,10 @@ class Journal:
             self._left, self._segment = [], None
             self._folder.release()
 
-    def append(self, context: Context, entries: Collection[Entry]) -> bool:
+    def append(self, context: Context, entries: Collection[Entry], columns: Columns | None = None) -> bool:
         """Write a record for each entry, in one piece; returns whether they are there: all of them, or none.
+
+        `columns` are the further columns that were given for each entry; None of a version that knows none.
 
         Never raises, since a prediction is answered also when the disk is full. Of failures in a row the first is
         logged, and their end.
@@ -247,7 +253,7 @@ class Journal:
         with self._lock:
             try:
                 segment = self._ready(context.source.model_version)
-                segment.write(self._lines(context, entries), len(entries))
+                segment.write(self._lines(context, entries, columns), len(entries))
             except OSError as error:
                 self._drop(len(entries), error)
                 return False
@@ -259,10 +265,11 @@ class Journal:
             self._is_unsynced = True
             return True
 
-    def _lines(self, context: Context, entries: Iterable[Entry]) -> bytes:
+    def _lines(self, context: Context, entries: Iterable[Entry], columns: Columns | None) -> bytes:
         """A line for each entry, encoded in one go: what they share is put where one ends and the next begins.
 
-        What is an entry's own are numbers and an id of ours, so those three bytes are nowhere else.
+        What is an entry's own are numbers and an id of ours, so those three bytes are nowhere else. Columns may hold
+        text of a client, in which they may be: their lines are encoded one by one.
         """
         source, predicted_at, request_id, key_id = context
         shared = {"predicted_at": predicted_at, "request_id": request_id, "key_id": key_id}
@@ -278,6 +285,9 @@ class Journal:
             for sequence, (prediction_id, house, price, lower, upper) in enumerate(entries, self._sequence + 1)
         ]
         end = self._ends.get(source) or self._end_of(source)
+        if columns is not None:
+            pairs = zip(own, columns, strict=True)
+            return b"".join(orjson.dumps(line | {"columns": given} | shared)[:-1] + end for line, given in pairs)
         if len(own) == 1:
             own[0] |= shared
             return orjson.dumps(own[0])[:-1] + end

@@ -7,10 +7,13 @@ least 8 ulp away. The confidence level is compared exactly.
 """
 
 import math
+from collections.abc import Iterable
 from typing import Final, NamedTuple
 
+import numpy as np
 from pydantic import ValidationError
 
+from pricing.artifacts.columns import OptionalColumn, RowReader, ValueProblemError
 from pricing.errors import DamagedJournalError
 from pricing.house import House, to_matrix
 from pricing.inference.predictor import Predictor
@@ -28,8 +31,8 @@ class Replay(NamedTuple):
     """The largest difference of price and bounds, in units in the last place; 0: they are the same to the last bit."""
 
 
-def replayed(record: Record, predictor: Predictor) -> Replay:
-    """Price a record again with the predictor of its version.
+def replayed(record: Record, predictor: Predictor, columns: Iterable[OptionalColumn] = ()) -> Replay:
+    """Price a record again with the predictor and the columns of its version.
 
     Raises DamagedJournalError for a house that is not valid.
     """
@@ -38,7 +41,13 @@ def replayed(record: Record, predictor: Predictor) -> Replay:
     except ValidationError as error:
         msg = f"{record.prediction_id}: the recorded house lacks fields that this program needs"
         raise DamagedJournalError(msg) from error
-    price, lower, upper, level = predictor.predict(to_matrix([house]), record.confidence_level)[:4]
+    try:
+        further = RowReader(columns).read(record.columns).numbers
+    except ValueProblemError as error:
+        msg = f"{record.prediction_id}: the recorded columns are not valid: {error}"
+        raise DamagedJournalError(msg) from error
+    inputs = np.concatenate([to_matrix([house]), np.array([further], dtype=np.float32)], axis=1)
+    price, lower, upper, level = predictor.predict(inputs, record.confidence_level)[:4]
     pairs = {
         "predicted_price": (record.predicted_price, price[0]),
         "lower": (record.lower, lower[0]),

@@ -7,6 +7,7 @@ from typing import Any, Final, NamedTuple, TypeAlias
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
+from pricing.artifacts.columns import MAX_TEXT, OptionalColumn
 from service.access.guard import Access
 from service.contract import (
     EXAMPLE_HOUSE,
@@ -83,6 +84,35 @@ def document(
     }
 
 
+def with_columns(document: Mapping[str, Any], columns: Iterable[OptionalColumn]) -> Mapping[str, Any]:
+    """The document with the further columns of the versions in service as optional properties of a house."""
+    kinds: dict[str, list[OptionalColumn]] = {}
+    for column in columns:
+        kinds.setdefault(column.name, []).append(column)
+    if not kinds:
+        return document
+    found = {name: _column(same) for name, same in kinds.items()}
+    schemas = document["components"]["schemas"]
+    houses = {name: schemas[name] | {"properties": schemas[name]["properties"] | found} for name in _HOUSES}
+    return {**document, "components": {**document["components"], "schemas": schemas | houses}}
+
+
+def _column(same: list[OptionalColumn]) -> dict[str, Any]:
+    """A property for a column of one name, which several versions may know as different kinds."""
+    types = [kind for column in same for kind in _types(column)]
+    described = ", in ".join(filter(None, (same[0].description, same[0].unit)))
+    about = f"{described or 'A column of a version in service'}. Optional; /model/info describes it."
+    return {"anyOf": [*({str(kind): kind for kind in types}.values()), {"type": "null"}], "description": about}
+
+
+def _types(column: OptionalColumn) -> list[dict[str, Any]]:
+    if column.kind == "category":
+        return [{"type": "string", "maxLength": MAX_TEXT}, {"type": "number"}]
+    bounds = {"minimum": column.minimum, "maximum": column.maximum}
+    return [{"type": "number"} | {name: bound for name, bound in bounds.items() if bound is not None}]
+
+
+_HOUSES: Final = ("OneHouse", "HouseOfBatch")
 _SCHEMES: Final = {
     "key": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
     "bearer": {"type": "http", "scheme": "bearer"},

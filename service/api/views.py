@@ -14,6 +14,7 @@ from werkzeug.exceptions import HTTPException
 from pricing.artifacts.manifest import Metrics
 from service import trace
 from service.access.api_keys import Keys
+from service.api.openapi import with_columns
 from service.contract import (
     CHAMPION,
     DEFAULT_LEVEL,
@@ -104,8 +105,13 @@ class Views(NamedTuple):
         return send_from_directory(_swagger_ui(), filename)
 
     def openapi_json(self) -> Response:
-        """Send the OpenAPI document."""
-        return _response(json_reply(HTTPStatus.OK, self.openapi))
+        """Send the OpenAPI document, with the columns of the versions in service."""
+        try:
+            models = self.models.serving().models.values()
+        except NotReadyError:
+            models = {}.values()
+        columns = (column for model in models for column in model.manifest.columns)
+        return _response(json_reply(HTTPStatus.OK, with_columns(self.openapi, columns)))
 
 
 def summarize(serving: LoadedDeployment) -> ModelList:
@@ -134,6 +140,7 @@ def describe(model: ServedModel, generation: int) -> ModelInfo:
         family=manifest.family,
         trained_at=manifest.created_at,
         features=manifest.features,
+        columns=manifest.columns,
         metrics=manifest.metrics,
         confidence_levels=manifest.calibration.levels,
         calibration_rows=manifest.calibration.rows,

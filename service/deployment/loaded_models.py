@@ -9,8 +9,9 @@ from typing import Final, NamedTuple, Protocol
 
 import numpy as np
 
+from pricing.artifacts.columns import OptionalColumn, RowReader
 from pricing.artifacts.deployment import Deployment, bucket_of
-from pricing.artifacts.manifest import Manifest
+from pricing.artifacts.manifest import Feature, Manifest
 from pricing.artifacts.store import Store
 from pricing.errors import AppraiserError, NothingDeployedError, UnknownVersionError, UnreadableError
 from pricing.files.followed_file import FollowedFile
@@ -35,6 +36,7 @@ UNUSABLE = (
 )
 
 UNFORESEEN = "loading it failed for an unexpected reason; the log has it"
+UNBOUNDED: Final = (-math.inf, math.inf)
 RETRY_SECONDS: Final = 60.0  # the largest graph takes 2 s of CPU to load: 3 % of one
 
 logger = logging.getLogger(__name__)
@@ -52,25 +54,36 @@ class ServedModel:
     trained_to: Matrix
     valued_as_of: str | None
     """Day of the last sale that it learned from, in ISO 8601."""
+    columns: RowReader | None
+    """Reads its further columns; None if it knows the five fields only."""
     _trained: tuple[tuple[float, float], ...]
 
     def outside(self, houses: Matrix) -> list[tuple[int, int]]:
-        """Row and column of each value of houses (n, 5) that is outside of what this version was trained on."""
+        """Row and column of each value of its input that is outside of what this version was trained on."""
         if len(houses) == 1:  # numpy would take four times as long for one
             pairs = enumerate(zip(houses[0].tolist(), self._trained, strict=True))
-            return [(0, column) for column, (value, (lowest, highest)) in pairs if not lowest <= value <= highest]
+            return [(0, column) for column, (value, (lowest, highest)) in pairs if value < lowest or value > highest]
         rows, columns = np.nonzero((houses < self.trained_from) | (houses > self.trained_to))
         return list(zip(rows.tolist(), columns.tolist(), strict=True))
 
+    @property
+    def known(self) -> tuple[Feature | OptionalColumn, ...]:
+        """The features and columns that it was trained on, in the order of its input."""
+        return (*self.manifest.features, *self.manifest.columns)
+
     @classmethod
     def of(cls, digest: str, manifest: Manifest, predictor: Predictor) -> "ServedModel":
-        """Training ranges become float32 rows of shape (5,), as the houses that they are compared with."""
-        lowest = np.array([feature.trained_from for feature in manifest.features], dtype=np.float32)
-        highest = np.array([feature.trained_to for feature in manifest.features], dtype=np.float32)
+        """Training ranges become float32 rows, as the input that they are compared with; categories have none."""
+        ranges = [
+            *((feature.trained_from, feature.trained_to) for feature in manifest.features),
+            *((c.trained_from, c.trained_to) if c.kind == "number" else UNBOUNDED for c in manifest.columns),
+        ]
+        lowest, highest = np.array(ranges, dtype=np.float32).T
         pairs = tuple(zip(lowest.tolist(), highest.tolist(), strict=True))
         last_sale = manifest.data.last_sale
         valued_as_of = None if last_sale is None else last_sale.isoformat()
-        return cls(digest, manifest, predictor, lowest, highest, valued_as_of, pairs)
+        columns = RowReader(manifest.columns) if manifest.columns else None
+        return cls(digest, manifest, predictor, lowest, highest, valued_as_of, columns, pairs)
 
 
 class Selection(NamedTuple):

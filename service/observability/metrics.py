@@ -13,7 +13,7 @@ from typing import Final, Literal, NamedTuple
 import numpy as np
 from prometheus_client.utils import floatToGoString
 
-from pricing.house import FEATURES, Column, Matrix, decimal
+from pricing.house import Column, Matrix, decimal
 from pricing.inference.predictor import Prediction
 from service.deployment.loaded_models import ServedModel
 from service.observability.metrics_file import Fate, InMemoryMetrics, Labels, MetricsFile, Sample
@@ -164,6 +164,8 @@ class Buckets:
 def observe_each(histograms: Iterable[Buckets], values: Iterable[float]) -> None:
     """Count one value in each, as `observe` does, without a call for each: a prediction counts in six."""
     for histogram, value in zip(histograms, values, strict=True):
+        if value != value:  # noqa: PLR0124 -- NaN: a column that is unknown
+            continue
         cell, total = histogram.cells[bisect_left(histogram.bounds, value)], histogram.total
         cell.numbers[cell.index] += 1.0
         total.numbers[total.index] += value
@@ -287,7 +289,7 @@ class WorkerMetrics:
     def predicted(
         self, model: ServedModel, arm: str, houses: Matrix, prediction: Prediction, run: PredictionRun
     ) -> None:
-        """Houses of shape (n, 5) were priced."""
+        """Houses were priced, of which these were the model's input."""
         with self._lock:
             found = self._of(model)
             self._predictions.of(model.manifest.version, arm).add(len(houses))
@@ -299,18 +301,18 @@ class WorkerMetrics:
                 observe_each(found.values, (*prediction.price, *houses[0].tolist()))
             else:
                 for buckets, column in zip(found.values, (np.array(prediction.price), *houses.T), strict=True):
-                    buckets.observe_all(column)
+                    buckets.observe_all(column if model.columns is None else column[~np.isnan(column)])
 
     def batch(self, rows: int) -> None:
         """A batch has come."""
         with self._lock:
             self._batch.observe(rows)
 
-    def out_of_range(self, counts: Mapping[int, int]) -> None:
-        """Warnings were given: how many, by the place of the feature in FEATURES."""
+    def out_of_range(self, counts: Mapping[str, int]) -> None:
+        """Warnings were given: how many, by the name of the feature."""
         with self._lock:
-            for column, count in counts.items():
-                self._outside.of(FEATURES[column]).add(count)
+            for name, count in counts.items():
+                self._outside.of(name).add(count)
 
     def journaled(self, rows: int, *, kept: bool) -> None:
         """Predictions went to the journal, or were dropped."""
@@ -342,7 +344,7 @@ class WorkerMetrics:
                     self._price.of(PRICE_DOLLARS, version),
                     *(
                         self._feature.of(np.array(feature.bins, dtype=np.float32).tolist(), version, feature.name)
-                        for feature in model.manifest.features
+                        for feature in model.known
                     ),
                 ],
                 hits=self._lookups.of(version, "hit"),

@@ -99,7 +99,7 @@ class HousesParser:
             except ValidationError:
                 raise self._problems_from(rows, start, beside) from None
         if beside:
-            raise _invalid(beside)
+            raise invalid(beside)
         return frame | {"houses": houses}
 
     def _check_frame(self, tree: object) -> tuple[dict[str, Any], list[InitErrorDetails]]:
@@ -109,7 +109,7 @@ class HousesParser:
         except ValidationError as error:
             problems = list(_problems(error))
             if problems[0]["loc"][:1] in {(), ("houses",)}:  # `houses` is the first field, so no rows can be read
-                raise _invalid(problems) from error
+                raise invalid(problems) from error
             return {}, problems
 
     def _problems_from(
@@ -123,7 +123,7 @@ class HousesParser:
                 problems += _problems(error, "houses", number)
                 if len(problems) >= MAX_PROBLEMS:
                     break
-        return _invalid([*problems, *beside])
+        return invalid([*problems, *beside])
 
 
 def _quick(adapter: TypeAdapter[Any]) -> Callable[[bytes], Any]:
@@ -143,21 +143,21 @@ def _quick(adapter: TypeAdapter[Any]) -> Callable[[bytes], Any]:
 def _check_brackets(body: bytes, most_brackets: int) -> None:
     if len(body) > most_brackets and body.count(b"[") + body.count(b"{") > most_brackets:
         message = f"JSON should have at most {most_brackets:,} opening brackets"
-        raise _invalid([{"type": PydanticCustomError("too_many_brackets", message), "loc": (), "input": None}])
+        raise invalid([{"type": PydanticCustomError("too_many_brackets", message), "loc": (), "input": None}])
 
 
 def _tree(body: bytes) -> object:
     try:
         return from_json(body)
     except ValueError as error:
-        raise _invalid([{"type": "json_invalid", "loc": (), "input": None, "ctx": {"error": str(error)}}]) from error
+        raise invalid([{"type": "json_invalid", "loc": (), "input": None, "ctx": {"error": str(error)}}]) from error
 
 
 def _checked(adapter: TypeAdapter[T], value: object) -> T:
     try:
         return adapter.validate_python(value)
     except ValidationError as error:
-        raise _invalid(_problems(error)) from error
+        raise invalid(_problems(error)) from error
 
 
 def _problems(error: ValidationError, *where: str | int) -> Iterator[InitErrorDetails]:
@@ -173,7 +173,7 @@ def _problems(error: ValidationError, *where: str | int) -> Iterator[InitErrorDe
         yield details
 
 
-def _invalid(problems: Iterable[InitErrorDetails]) -> InvalidRequestError:
-    """The first problems, in pydantic's words for JSON: what is a dictionary in Python is an object there."""
+def invalid(problems: Iterable[InitErrorDetails]) -> InvalidRequestError:
+    """The refusal of a body, in pydantic's words for JSON: what is a dictionary in Python is an object there."""
     told = list(problems)[:MAX_PROBLEMS]
     return InvalidRequestError(BODY, ValidationError.from_exception_data("body", told, input_type="json"))

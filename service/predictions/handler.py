@@ -19,6 +19,7 @@ from service.errors import BodyTooLargeError, InvalidRequestError, NotJsonError,
 from service.observability.metrics import Outcome, PredictionRun, WorkerMetrics
 from service.predictions.bodies import ROWS_A_STEP, HouseParser, HousesParser, Steps, whole
 from service.predictions.cache import Cache
+from service.predictions.columns import GivenColumns, read_many, read_one
 from service.predictions.decoding import decoded
 from service.predictions.recorder import PredictionRecorder, ServedPredictions
 from service.reply import JSON_TYPE, Headers, Reply, json_reply
@@ -120,12 +121,18 @@ class Answerer:
         if len(house) > len(FEATURES):
             options = options_with(options, house)
         chosen = self._choose(options, request, 1)
-        matrix = to_matrix([house])
+        reader, given = chosen.model.columns, None
+        if reader is None:
+            matrix = to_matrix([house])
+        else:
+            matrix, given = read_one(reader, house, request.body)
         begun = time.perf_counter()
         prediction, outcome = self._cache.predict(chosen.model, matrix, options.confidence)
         took = PredictionRun(outcome, time.perf_counter() - begun)
-        told = self._tell(request, chosen, [house], matrix, prediction, took)
+        told = self._tell(request, chosen, [house], matrix, given, prediction, took)
         (answer,) = render(told)
+        if given is not None:
+            answer["not_given"] = given.not_given[0]
         self._books.enter(told, request.trace)
         return json_reply(200, answer, HEADERS[outcome])
 
@@ -137,13 +144,20 @@ class Answerer:
             options = options_with(options, found)
         yield b""
         chosen = self._choose(options, request, len(houses))  # once: a swap in a break changes nothing
-        matrix = to_matrix(houses)
+        reader, given = chosen.model.columns, None
+        if reader is None:
+            matrix = to_matrix(houses)
+        else:
+            matrix, given = yield from read_many(reader, houses, request.body)
         prediction, took = yield from predict_in_steps(chosen.model, matrix, options.confidence)
-        told = self._tell(request, chosen, houses, matrix, prediction, took)
+        told = self._tell(request, chosen, houses, matrix, given, prediction, took)
         yield b""
         answers = render(told)
         yield b""
-        reply = json_reply(200, {"predictions": answers, "count": len(answers)})
+        answer = {"predictions": answers, "count": len(answers)}
+        if given is not None:
+            answer["not_given"] = name_the_rest(answers, given.not_given)
+        reply = json_reply(200, answer)
         self._books.enter(told, request.trace)  # no break after this: what is in the books is answered
         self._metrics.batch(len(answers))
         return reply
@@ -154,13 +168,15 @@ class Answerer:
         chosen: Selection,
         houses: list[Values],
         matrix: Matrix,
+        given: GivenColumns | None,
         prediction: Prediction,
         run: PredictionRun,
     ) -> ServedPredictions:
         predicted_at = timestamp(self._clock())
         names = self._names(request.trace, len(houses))
         entries = list(zip(names, houses, *prediction[:3], strict=True))
-        return ServedPredictions(chosen, entries, matrix, chosen.model.outside(matrix), prediction, run, predicted_at)
+        outside = chosen.model.outside(matrix)
+        return ServedPredictions(chosen, entries, matrix, given, outside, prediction, run, predicted_at)
 
     def _names(self, trace: Trace, count: int) -> list[str]:
         """A prediction that is a request's only one has its name, so that its log line is found by it too."""
@@ -269,12 +285,27 @@ def render(told: ServedPredictions) -> list[dict[str, Any]]:
         for answer in answers:
             answer["valued_as_of"] = valued_as_of
     for row, column in told.outside:
-        answers[row].setdefault("warnings", []).append(_warning(model, told.matrix, row, column))
+        answers[row].setdefault("warnings", []).append(_out_of_range(model, told.matrix, row, column))
+    for row, column in told.given.unseen if told.given else ():
+        answers[row].setdefault("warnings", []).append(_unseen(model.known[column].name))
     return answers
 
 
-def _warning(model: ServedModel, houses: Matrix, row: int, column: int) -> dict[str, Any]:
-    feature, value = model.manifest.features[column], decimal(houses[row, column])
+def name_the_rest(answers: list[dict[str, Any]], not_given: list[list[str]]) -> list[str]:
+    """Return the columns that no house of a batch was given; an answer gets only those that its house lacks besides."""
+    of_all = set(not_given[0]).intersection(*not_given)
+    for answer, names in zip(answers, not_given, strict=True):
+        if len(names) > len(of_all):
+            answer["not_given"] = [name for name in names if name not in of_all]
+    return [name for name in not_given[0] if name in of_all]
+
+
+def _unseen(name: str) -> dict[str, Any]:
+    return {"field": name, "msg": f"{name} has a value that the model was not trained on, and is priced as unknown."}
+
+
+def _out_of_range(model: ServedModel, houses: Matrix, row: int, column: int) -> dict[str, Any]:
+    feature, value = model.known[column], decimal(houses[row, column])
     name, lowest, highest = feature.name, feature.trained_from, feature.trained_to
     return {
         "field": name,

@@ -5,9 +5,10 @@ from typing import NamedTuple, Protocol
 
 from pricing.house import Matrix
 from pricing.inference.predictor import Prediction
-from pricing.journal.journal import Context, Entry, Source
+from pricing.journal.journal import Columns, Context, Entry, Source
 from service.deployment.loaded_models import Selection
 from service.observability.metrics import PredictionRun, WorkerMetrics
+from service.predictions.columns import GivenColumns
 from service.trace import Trace
 
 
@@ -18,6 +19,8 @@ class ServedPredictions(NamedTuple):
     entries: list[Entry]
     """With prices and bounds that are not rounded."""
     matrix: Matrix
+    given: GivenColumns | None
+    """Its further columns; None of a version that knows the five fields only."""
     outside: list[tuple[int, int]]
     """Row and column of each value that the model was not trained on."""
     prediction: Prediction
@@ -28,14 +31,14 @@ class ServedPredictions(NamedTuple):
 class JournalWriter(Protocol):
     """The part of the journal that a prediction uses."""
 
-    def append(self, context: Context, entries: list[Entry]) -> bool:
+    def append(self, context: Context, entries: list[Entry], columns: Columns | None = None) -> bool:
         """Record them in one piece; returns whether they are recorded. Never raises."""
 
 
 class NullJournal:
     """Stands in for the journal when the worker has no slot. Every record is dropped and counted as dropped."""
 
-    def append(self, _context: Context, _entries: list[Entry]) -> bool:
+    def append(self, _context: Context, _entries: list[Entry], _columns: Columns | None = None) -> bool:
         """Drop them."""
         return False
 
@@ -53,8 +56,9 @@ class PredictionRecorder:
         level, hit = told.prediction.confidence_level, told.run.cache == "hit"
         source = Source(generation, model.manifest.version, arm, model.digest, level, hit)
         context = Context(source, told.predicted_at, trace.request_id, trace.key_id)
-        kept = self._journal.append(context, told.entries)
+        kept = self._journal.append(context, told.entries, told.given.recorded if told.given else None)
         self._metrics.journaled(len(told.entries), kept=kept)
         self._metrics.predicted(model, arm, told.matrix, told.prediction, told.run)
-        if told.outside:
-            self._metrics.out_of_range(Counter(column for _, column in told.outside))
+        unusual = told.outside + told.given.unseen if told.given else told.outside
+        if unusual:
+            self._metrics.out_of_range(Counter(model.known[column].name for _, column in unusual))

@@ -11,7 +11,7 @@ from skl2onnx.common.data_types import FloatTensorType
 
 from pricing.house import FEATURES, Column, Matrix
 from pricing.inference.onnx_check import INPUT, OUTPUTS
-from train.models.families import Estimator
+from train.models.families import Estimator, kind_of
 
 OPSET: Final = 21
 OPSET_ML: Final = 3
@@ -19,6 +19,7 @@ IR_VERSION: Final = 10
 
 # Written by skl2onnx, one value a node, and never read: a sixth of the file.
 _UNUSED_ATTRIBUTES: Final = frozenset({"nodes_hitrates", "nodes_missing_value_tracks_true"})
+_GAPS: Final = "nodes_missing_value_tracks_true"
 
 
 class Fitted(NamedTuple):
@@ -59,7 +60,7 @@ def to_onnx(fitted: Fitted) -> bytes:
             helper.make_node("Reshape", ["spread_column", "flat"], [OUTPUTS[1]]),
         ],
         "appraiser",
-        [helper.make_tensor_value_info(INPUT, TensorProto.FLOAT, ["n", len(FEATURES)])],
+        [helper.make_tensor_value_info(INPUT, TensorProto.FLOAT, ["n", fitted.price.n_features_in_])],
         [helper.make_tensor_value_info(name, TensorProto.DOUBLE, ["n"]) for name in OUTPUTS],
         [
             helper.make_tensor("mean_log_price", TensorProto.DOUBLE, [1], [fitted.mean_log_price]),
@@ -84,7 +85,7 @@ def _nodes(estimator: Estimator, output: str) -> tuple[list[onnx.NodeProto], lis
         model = convert_sklearn(
             estimator,
             name=output,
-            initial_types=[(INPUT, FloatTensorType([None, len(FEATURES)]))],
+            initial_types=[(INPUT, FloatTensorType([None, estimator.n_features_in_]))],
             target_opset={"": OPSET, "ai.onnx.ml": OPSET_ML},
         ).graph
     renamed = {INPUT: INPUT, model.output[0].name: output}
@@ -97,4 +98,12 @@ def _nodes(estimator: Estimator, output: str) -> tuple[list[onnx.NodeProto], lis
         used = [attribute for attribute in node.attribute if attribute.name not in _UNUSED_ATTRIBUTES]
         del node.attribute[:]
         node.attribute.extend(used)
+        if node.op_type == "TreeEnsembleRegressor" and estimator.n_features_in_ > len(FEATURES):
+            node.attribute.append(helper.make_attribute(_GAPS, _sides_of_gaps(estimator)))
     return list(model.node), list(model.initializer)
+
+
+def _sides_of_gaps(estimator: Estimator) -> list[int]:
+    """1 for each node that a gap leaves to the left, in the order of the graph: skl2onnx omits those of a forest."""
+    trees = kind_of(estimator).trees(estimator)
+    return [int(goes_left) for tree in trees for goes_left in tree.gap_goes_left & tree.split]

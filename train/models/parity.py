@@ -6,11 +6,12 @@ from typing import Final, NamedTuple
 import numpy as np
 
 from pricing.artifacts.manifest import Parity
-from pricing.house import Matrix
+from pricing.house import FEATURES, Matrix
 from pricing.inference.predictor import Runs
 from train.errors import ParityError
 from train.models.convert import Fitted
-from train.models.families import Estimator, Tree, float32_below, kind_of
+from train.models.encoding import without
+from train.models.families import LARGEST, Estimator, Tree, float32_below, kind_of
 
 LIMIT_PPM: Final = 5.0
 NODES_CHECKED: Final = 10_000
@@ -23,6 +24,7 @@ def certify(fitted: Fitted, graph: Runs, test: Matrix, base: Matrix, seed: int) 
     LIMIT_PPM.
     """
     test_ppm = _within_limit(worst_ppm(fitted, graph, test), "test")
+    gaps = gap_rows(test, seed)
     rows = np.concatenate([threshold_rows(estimator, base, seed) for estimator in (fitted.price, fitted.spread)])
     return Parity(
         limit_ppm=LIMIT_PPM,
@@ -30,7 +32,17 @@ def certify(fitted: Fitted, graph: Runs, test: Matrix, base: Matrix, seed: int) 
         test_ppm=test_ppm,
         threshold_rows=len(rows),
         threshold_ppm=_within_limit(worst_ppm(fitted, graph, rows), "threshold"),
+        gap_rows=len(gaps),
+        gap_ppm=_within_limit(worst_ppm(fitted, graph, gaps), "gap"),
     )
+
+
+def gap_rows(houses: Matrix, seed: int) -> Matrix:
+    """Rows of shape (n, 5 + k) without their further columns, and with half of them at random; none of five fields."""
+    unknown = np.random.default_rng(seed).random((len(houses), houses.shape[1] - len(FEATURES))) < 0.5  # noqa: PLR2004
+    if not unknown.shape[1]:
+        return houses[:0]
+    return np.concatenate([without(houses, np.ones_like(unknown)), without(houses, unknown)])
 
 
 def worst_ppm(fitted: Fitted, graph: Runs, houses: Matrix) -> float:
@@ -59,7 +71,7 @@ def threshold_rows(estimator: Estimator, base: Matrix, seed: int) -> Matrix:
     rows = np.repeat(np.array([reached[i].row for i in chosen], dtype=np.float32), 3, axis=0)
     features = np.repeat([reached[i].feature for i in chosen], 3)
     at = np.array([reached[i].threshold for i in chosen], dtype=np.float32)
-    around = np.column_stack([np.nextafter(at, np.float32(-np.inf)), at, np.nextafter(at, np.float32(np.inf))])
+    around = np.column_stack([np.nextafter(at, np.float32(-np.inf)), at, _above(at)])
     rows[np.arange(len(rows)), features] = around.ravel()
     return rows
 
@@ -72,6 +84,11 @@ def _within_limit(worst: float, rows: str) -> float:
         )
         raise ParityError(msg)
     return worst
+
+
+def _above(threshold: Matrix) -> Matrix:
+    """The next number; of the largest, which stands for a split of gaps alone, the number itself."""
+    return np.nextafter(threshold, np.float32(LARGEST))
 
 
 class _Reached(NamedTuple):
@@ -88,8 +105,10 @@ def _walk(tree: Tree, start: Matrix) -> Iterator[_Reached]:
         if not tree.split[node]:
             continue
         feature, threshold = int(tree.feature[node]), lowered[node]
+        if np.isnan(row[feature]):  # a gap has a side of its own; the other is reached with a value
+            row = np.where(np.arange(len(row)) == feature, threshold, row)
         yield _Reached(row, feature, threshold)
         left, right = row.copy(), row.copy()
         left[feature] = min(row[feature], threshold)
-        right[feature] = max(row[feature], np.nextafter(threshold, np.float32(np.inf)))
+        right[feature] = max(row[feature], _above(threshold))
         waiting += [(int(tree.left[node]), left), (int(tree.right[node]), right)]

@@ -2,9 +2,9 @@
 
 import hashlib
 import platform
-from collections.abc import Callable
 from datetime import UTC, date, datetime
 from importlib import metadata
+from math import isnan
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -13,7 +13,6 @@ from pricing.artifacts.manifest import (
     FORMAT,
     MIN_CALIBRATION_ROWS,
     READABLE_FROM,
-    Calibration,
     Data,
     Example,
     Feature,
@@ -23,37 +22,27 @@ from pricing.artifacts.manifest import (
 )
 from pricing.artifacts.store import Artifact
 from pricing.house import BOUNDS, FEATURES, UNITS, Column, Matrix, decimal
-from pricing.inference.predictor import OnnxGraph, Predictor, Runs
+from pricing.inference.predictor import OnnxGraph, Predictor, Runs, predictor_of
 from train.errors import DataError
-from train.models.convert import OPSET, OPSET_ML, Fitted, to_onnx
-from train.models.evaluate import calibrate, fifths, intervals, score
-from train.models.families import (
-    FAMILIES,
-    Fold,
-    fit,
-    out_of_fold,
-    out_of_fold_spread,
-    parameters,
-    round_thresholds,
-    spread_estimator,
-)
-from train.models.family_names import FAMILY_NAMES, FamilyName
+from train.models.convert import OPSET, OPSET_ML, to_onnx
+from train.models.encoding import describe, encoded
+from train.models.evaluate import fifths, intervals, score
+from train.models.families import parameters
+from train.models.family_names import FamilyName
+from train.models.learning import Learned, Rows, Tell, choose, cross_calibrate, learn, rows_of, useful
 from train.models.parity import certify
 from train.models.worth import check_variation
-from train.sales.rows import Dates, Sales
-from train.sales.split import IDENTITY, Mask, SplitMasks, folds, hold_back, positions, sides, split_by_house, weights
+from train.sales import columns
+from train.sales.columns import NO_WISHES, ColumnChoice, Values
+from train.sales.rows import Sales
+from train.sales.split import IDENTITY, Mask, SplitMasks, hold_back, positions, sides, split_by_house, weights
 
 BINS: Final = 10
 # Of so many, the hash hardly ever leaves fewer than MIN_CALIBRATION_ROWS for testing; 240 on average.
-NEWEST_SHARE: Final = 0.15
-WEIGHTS: Final = (1.1, 1.2, 1.3, 1.4, 1.6, 1.8, 2.0, 2.5, 3.0, 4.0, 5.0, 7.0, 10.0)
-HELD_LEVELS: Final = (0.5, 0.8, 0.9)
-TOLERATED: Final = 0.002
 MIN_HOUSES: Final = 1_200
 EXAMPLES: Final = 5
+NOT_MEASURED: Final = Metrics.model_construct()  # until the version can be measured
 LIBRARIES: Final = ("numpy", "onnx", "onnxruntime", "scikit-learn", "skl2onnx")
-
-Tell = Callable[[str], None]
 
 
 class Plan(NamedTuple):
@@ -63,20 +52,8 @@ class Plan(NamedTuple):
     salt: str
     seed: int
     family: FamilyName | None
-
-
-class Rows(NamedTuple):
-    """The rows of one side: float32 of shape (n, 5), US dollars of shape (n,)."""
-
-    houses: Matrix
-    prices: Column
-
-
-class OutOfFold(NamedTuple):
-    """A family and its cross-validated log prices of the fit rows, shape (n,), as deviations from their mean."""
-
-    family: FamilyName
-    deviation: Column
+    columns: ColumnChoice = NO_WISHES
+    """Further columns to learn from."""
 
 
 def train(sales: Sales, plan: Plan, tell: Tell, held_back: Mask | None = None) -> Artifact:
@@ -92,110 +69,74 @@ def train(sales: Sales, plan: Plan, tell: Tell, held_back: Mask | None = None) -
     if held_back is not None:
         side = hold_back(side, held_back)
     _check_rows(sales, position, side)
-    fit_rows, _, test_rows = (Rows(sales.houses[mask], sales.prices[mask]) for mask in side)
-    fold = folds(position[side.fit])
-
-    best = choose(fit_rows, fold, plan, tell)
-    tell(f"fitting {best.family} on {len(fit_rows.prices):,} rows")
-    fitted = learn(fit_rows, best, plan.seed)
+    chosen = choose_columns(sales, plan.columns, tell)
+    fit_rows = rows_of(sales, position, chosen, side.fit)
+    learned, fit_rows = _learn(fit_rows, plan, tell)
 
     tell("converting to ONNX")
-    graph = to_onnx(fitted)
+    graph = to_onnx(learned.fitted)
     shipped = OnnxGraph(graph)
-    sold_on = None if sales.sold_on is None else sales.sold_on[side.fit]
-    calibration = cross_calibrate(fit_rows, best, fitted, fold, position[side.fit], sold_on, plan.seed)
-    predictor = Predictor(shipped, calibration)
+    calibration, gaps = cross_calibrate(fit_rows, learned, plan.seed)
+    described = describe(fit_rows.columns, learned.tables)
+    names = {column.name for column in described}
+    kept = [column for column in chosen if column.name in names]
+    test_rows = rows_of(sales, position, kept, side.test)
+    test, known = (encoded(rows.houses, rows.columns, learned.tables) for rows in (test_rows, fit_rows))
     tell("certifying parity of ONNX with scikit-learn")
-    parity = certify(fitted, shipped, test_rows.houses, fit_rows.houses, plan.seed)
-    tell("measuring on the test rows")
+    parity = certify(learned.fitted, shipped, test, known, plan.seed)
     manifest = Manifest(
         format=FORMAT,
-        readable_from=READABLE_FROM,
+        readable_from=FORMAT if described else READABLE_FROM,  # a release that knows no columns cannot serve it
         version=plan.version,
         created_at=datetime.now(UTC),
-        family=best.family,
-        parameters={"price": parameters(fitted.price), "spread": parameters(fitted.spread)},
+        family=learned.best.family,
+        parameters={"price": parameters(learned.fitted.price), "spread": parameters(learned.fitted.spread)},
         seed=plan.seed,
         features=describe_features(fit_rows.houses),
+        columns=described,
         split=split,
         data=describe_data(sales, side),
-        metrics=measure(predictor, fit_rows, test_rows, weights(position[side.test])),
+        metrics=NOT_MEASURED,
         calibration=calibration,
+        gap_calibrations=gaps,
         parity=parity,
-        examples=examples(shipped, test_rows.houses),
+        examples=examples(shipped, test),
         graph=Graph(sha256=hashlib.sha256(graph).hexdigest(), size=len(graph), opset=OPSET, opset_ml=OPSET_ML),
         libraries={"python": platform.python_version()} | {name: metadata.version(name) for name in LIBRARIES},
     )
-    return Artifact(manifest, graph)
+    tell("measuring on the test rows")
+    measured = Measured(known, fit_rows.prices), Measured(test, test_rows.prices)
+    metrics = measure(predictor_of(shipped, manifest), *measured, weights(test_rows.position))
+    return Artifact(manifest.model_copy(update={"metrics": metrics}), graph)
 
 
-def choose(rows: Rows, fold: Fold, plan: Plan, tell: Tell) -> OutOfFold:
-    """Cross-validate the family that was asked for, or all of them, and return the one with the lowest MAPE."""
-    log_price = np.log(rows.prices)
-    target = log_price - log_price.mean()
-    candidates: list[tuple[float, OutOfFold]] = []
-    for name in FAMILY_NAMES if plan.family is None else (plan.family,):
-        tell(f"cross-validating {name} on {len(target):,} rows")
-        deviation = out_of_fold(FAMILIES[name], plan.seed, rows.houses, target, fold)
-        mape = float(np.mean(np.abs(np.expm1(deviation - target))))
-        tell(f"cross-validated {name}: mean absolute percentage error {mape:.2%}")
-        candidates.append((mape, OutOfFold(name, deviation)))
-    return min(candidates, key=lambda candidate: candidate[0])[1]
+def _learn(rows: Rows, plan: Plan, tell: Tell) -> tuple[Learned, Rows]:
+    """The estimators, and the rows that they have learned from with the columns that were useful."""
+    best = choose(rows, plan.family, plan.seed, tell)
+    kept = useful(rows, best, tell)
+    if len(kept) < len(rows.columns):
+        rows = rows._replace(columns=kept)
+        best = choose(rows, best.family if kept else plan.family, plan.seed, tell)
+    tell(f"fitting {best.family} on {len(rows.prices):,} rows")
+    return learn(rows, best, plan.seed), rows
 
 
-def learn(rows: Rows, best: OutOfFold, seed: int) -> Fitted:
-    """Fit the price on log deviations, and the spread on the sizes of the out-of-fold errors."""
-    log_price = np.log(rows.prices)
-    mean = float(log_price.mean())
-    errors = np.abs(best.deviation - (log_price - mean))
-    price = fit(FAMILIES[best.family](seed), rows.houses, log_price - mean)
-    spread = fit(spread_estimator(seed), rows.houses, errors)
-    for estimator in (price, spread):
-        round_thresholds(estimator)
-    # Half the lower quartile: houses that look easier than this are so by chance.
-    lowest = max(float(np.quantile(errors, 0.25)) / 2, float(np.finfo(np.float32).eps))
-    return Fitted(price, spread, mean, lowest)
+def choose_columns(sales: Sales, wishes: ColumnChoice, tell: Tell) -> tuple[Values, ...]:
+    """The further columns to learn from; each that is left out is reported. Raises DataError."""
+    chosen = columns.choose(sales, wishes)
+    for sentence in chosen.left_out:
+        tell(f"left out: {sentence}")
+    return chosen.columns
 
 
-def cross_calibrate(  # noqa: PLR0913, PLR0917 -- the rows, and all that was learned from them
-    rows: Rows, best: OutOfFold, fitted: Fitted, fold: Fold, position: Column, sold_on: Dates | None, seed: int
-) -> Calibration:
-    """Calibrate on out-of-fold errors (cross-conformal prediction, Vovk 2015), so that every row is learned from too.
+class Measured(NamedTuple):
+    """Rows of the graph's input, and their prices in US dollars of shape (n,)."""
 
-    Each score is of a price and a spread whose estimators have not seen the house. The estimators that ship have seen
-    more houses and are a little better, so the interval is a little too wide rather than too narrow. With dates, the
-    newest sales count for more.
-    """
-    log_price = np.log(rows.prices)
-    deviation = log_price - log_price.mean()
-    spread = out_of_fold_spread(seed, rows.houses, np.abs(best.deviation - deviation), fold, fitted.lowest_spread)
-    weight = time_weights(sold_on, np.abs(best.deviation - deviation) / spread)
-    return calibrate(log_price.mean() + best.deviation, spread, rows.prices, position, weight)
+    matrix: Matrix
+    prices: Column
 
 
-def time_weights(sold_on: Dates | None, scores: Column) -> Column:
-    """Weights of shape (n,) for the calibration: the newest sales count for more, as far as all of them allow.
-
-    The newest NEWEST_SHARE are more like the sales to come. If they alone calibrated, intervals would be too wide for
-    the houses of the whole period, by 8 points at 0.5 in King County. So their weight is the largest of WEIGHTS with
-    which the share of all `scores` within the quantiles is within TOLERATED of each of the levels.
-    """
-    if sold_on is None:
-        return np.ones(len(scores))
-    is_new = sold_on >= np.sort(sold_on)[int((1 - NEWEST_SHARE) * len(scores))]
-    order = np.argsort(scores, kind="stable")
-    best = np.ones(len(scores))
-    for weight in WEIGHTS:
-        found = np.where(is_new, weight, 1.0)
-        share = np.cumsum(found[order]) / found.sum()
-        held = np.searchsorted(share, HELD_LEVELS) / len(scores)
-        if np.abs(held - HELD_LEVELS).max() > TOLERATED:
-            break
-        best = found
-    return best
-
-
-def measure(predictor: Predictor, fit_rows: Rows, test_rows: Rows, vote: Column) -> Metrics:
+def measure(predictor: Predictor, fit_rows: Measured, test_rows: Measured, vote: Column) -> Metrics:
     """Metrics of the version; the interval on test rows only, since the others shaped it, with a vote a house."""
     return Metrics(
         train=score(predictor, *fit_rows),
@@ -248,7 +189,7 @@ def examples(graph: Runs, houses: Matrix) -> tuple[Example, ...]:
     chosen = houses[:EXAMPLES]
     log_price, spread = graph.run(chosen)
     return tuple(
-        Example(features=tuple(row), log_price=price, spread=width)
+        Example(features=tuple(None if isnan(value) else value for value in row), log_price=price, spread=width)
         for row, price, width in zip(chosen.tolist(), log_price.tolist(), spread.tolist(), strict=True)
     )
 

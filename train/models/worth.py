@@ -10,8 +10,9 @@ import numpy as np
 
 from pricing.artifacts.manifest import LOWEST_LEVEL
 from pricing.artifacts.store import Artifact
-from pricing.inference.predictor import OnnxGraph, Predictor
+from pricing.inference.predictor import OnnxGraph, predictor_of
 from train.errors import DataError
+from train.models.encoding import inputs_of
 from train.sales.rows import Sales
 from train.sales.split import positions, sides
 
@@ -42,9 +43,10 @@ def check_worth(artifact: Artifact, sales: Sales) -> None:
     manifest = artifact.manifest
     position = positions(sales.houses, manifest.split)
     test = sides(position, manifest.split).test
-    predictor = Predictor(OnnxGraph(artifact.graph), manifest.calibration)
+    predictor = predictor_of(OnnxGraph(artifact.graph), manifest)
     log_price = np.log(sales.prices[test])
-    error = np.abs(np.log(predictor.predict(sales.houses[test], LOWEST_LEVEL).price) - log_price).mean()
+    inputs = inputs_of(sales.houses[test], sales.others.where(test), manifest.columns)
+    error = np.abs(np.log(predictor.predict(inputs, LOWEST_LEVEL).price) - log_price).mean()
     of_one_price = np.abs(log_price - np.median(log_price)).mean()
     if not error < of_one_price:
         msg = (

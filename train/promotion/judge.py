@@ -21,7 +21,9 @@ from pricing.format import Stored
 from pricing.house import Column, Matrix
 from pricing.inference.predictor import Predictor
 from train.errors import DataError
+from train.models.encoding import inputs_of
 from train.promotion.paired import ONE_SIDED, Ratio, by_house, compare
+from train.sales.rows import NO_OTHERS, OtherColumns
 from train.sales.split import weights
 
 MIN_GROUPS: Final = 200
@@ -54,6 +56,13 @@ class JudgementRows(NamedTuple):
     """Whether these rows are only those; else they are all test rows of the data."""
     used_before: int
     """How many verdicts on record have used such rows before."""
+    others: OtherColumns = NO_OTHERS
+    """Further columns of the same rows."""
+
+    def priced_by(self, candidate: Candidate) -> tuple[Column, Column, Column]:
+        """Price, lower and upper bound by a candidate, which reads the columns that it knows."""
+        inputs = inputs_of(self.houses, self.others, candidate.manifest.columns)
+        return candidate.predictor.predict(inputs, LEVEL).columns()
 
 
 class QuintileComparison(StoredPart):
@@ -123,13 +132,13 @@ class Verdict(Stored):
 
 def judge(champion: Candidate, challenger: Candidate, evidence: JudgementRows) -> Verdict:
     """Return the verdict on rows that neither has learned from. Raises DataError when they are too few."""
-    houses, prices, position = evidence[:3]
+    prices, position = evidence.prices, evidence.position
     groups = len(np.unique(position))
     if groups < MIN_GROUPS:
         msg = f"{groups} different houses are left to judge on, at least {MIN_GROUPS} are needed: bring more sales"
         raise DataError(msg)
-    old_price, _, _ = champion.predictor.predict(houses, LEVEL).columns()
-    new_price, lower, upper = challenger.predictor.predict(houses, LEVEL).columns()
+    old_price, _, _ = evidence.priced_by(champion)
+    new_price, lower, upper = evidence.priced_by(challenger)
     old_error, new_error = (np.abs(np.log(price / prices)) for price in (old_price, new_price))
     constant_error = np.abs(np.log(prices) - np.median(np.log(prices)))
     price, old_error, new_error, constant_error = by_house(
@@ -157,7 +166,7 @@ def judge(champion: Candidate, challenger: Candidate, evidence: JudgementRows) -
         coverage=float(np.average((lower <= prices) & (prices <= upper), weights=weights(position))),
         coverage_tolerance=3 * coverage_error(groups) + COVERAGE_SLACK,
         fifths=fifths(price, old_error, new_error),
-        parity_ppm=max(parity.test_ppm, parity.threshold_ppm),
+        parity_ppm=max(parity.test_ppm, parity.threshold_ppm, parity.gap_ppm),
         parity_limit_ppm=parity.limit_ppm,
         against=(),
     )

@@ -1,7 +1,7 @@
 """`appraiser train`: one training from file to published version, with a line for each step."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final, NamedTuple
@@ -19,6 +19,7 @@ from train.models.worth import check_worth
 from train.promotion.versions import next_version, salt
 from train.sales import rows as data
 from train.sales import test_rows as seen
+from train.sales.columns import ColumnChoice, wanted
 from train.sales.rows import AS_IT_IS, Reading, Sales
 from train.sales.split import positions, sides
 
@@ -39,6 +40,7 @@ class TrainOptions:
     deploy: bool
     seed: int
     reading: Reading = AS_IT_IS
+    columns: ColumnChoice = field(default_factory=dict)
 
 
 class Trained(NamedTuple):
@@ -58,7 +60,11 @@ def train_and_publish(store: Store, order: TrainOptions, console: Console | None
     _check_free(store, version)
     store.check_writable()  # these two before minutes of training, not after
     deploy = order.deploy or store.current() is None
-    sales = data.synthetic(order.seed) if order.data is None else data.read(order.data, order.query, order.reading)
+    if order.data is None and order.columns:
+        msg = "--columns needs --data: the synthetic market has the five fields only"
+        raise TrainingError(msg)
+    reading = replace(order.reading, others=wanted(order.columns))
+    sales = data.synthetic(order.seed) if order.data is None else data.read(order.data, order.query, reading)
     tell_rows(console, sales)
     with console.status("starting") as status:
 
@@ -66,7 +72,7 @@ def train_and_publish(store: Store, order: TrainOptions, console: Console | None
             status.update(step)
             console.print(f"  {step}")
 
-        artifact = train(sales, Plan(version, salt(store), order.seed, order.family), tell)
+        artifact = train(sales, Plan(version, salt(store), order.seed, order.family, order.columns), tell)
     if order.version is None:
         artifact = publish_next(store, artifact, lambda found: publish(store, found, sales, console))
         deploy = order.deploy or (deploy and store.current() is None)  # another training may have been faster

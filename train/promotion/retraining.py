@@ -4,7 +4,7 @@ Deploying it when it is better is left to the caller, which can wait for the wor
 """
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -27,6 +27,7 @@ from train.promotion.publish import publish, publish_next, quiet, tell_rows
 from train.promotion.versions import contract, contract_of, next_version
 from train.sales import rows as data
 from train.sales import test_rows as seen
+from train.sales.columns import ColumnChoice, wishes_of
 from train.sales.rows import AS_IT_IS, Reading, Sales
 from train.sales.split import Mask, positions, sides, split_by_house
 
@@ -44,6 +45,8 @@ class RetrainOptions:
     seed: int
     dry_run: bool
     reading: Reading = AS_IT_IS
+    columns: ColumnChoice | None = None
+    """To learn from; None for the champion's."""
 
 
 def retrain(store: Store, order: RetrainOptions, console: Console | None = None) -> Verdict:
@@ -58,7 +61,10 @@ def retrain(store: Store, order: RetrainOptions, console: Console | None = None)
     if not order.dry_run:
         store.check_writable()
     version = next_version(store)
-    sales = data.read(order.data, order.query, order.reading)
+    known = wishes_of(champion.manifest.columns)
+    columns = known if order.columns is None else order.columns
+    others = None if columns or known else ()  # the champion reads its own also if the challenger has others
+    sales = data.read(order.data, order.query, replace(order.reading, others=others))
     tell_rows(console, sales)
     split = champion.manifest.split
     with console.status("starting") as status:
@@ -70,7 +76,8 @@ def retrain(store: Store, order: RetrainOptions, console: Console | None = None)
         unseen = unseen_by(champion.manifest, sales)
         if transition := _transition(champion.manifest, version):
             tell(transition)
-        challenger = train(sales, Plan(version, split.salt, order.seed, order.family), tell, held_back=unseen)
+        plan = Plan(version, split.salt, order.seed, order.family, columns)
+        challenger = train(sales, plan, tell, held_back=unseen)
         tell("judging champion and challenger on the same test rows")
         verdict = judge(
             champion,
@@ -118,7 +125,13 @@ def choose_evidence(store: Store, champion: Manifest, sales: Sales, unseen: Mask
     used = times_used(store, champion, only_new=only_new)
     kept = new if only_new else np.ones_like(new)
     return JudgementRows(
-        houses[kept], prices[kept], position[kept], int(new.sum()), only_new=only_new, used_before=used
+        houses[kept],
+        prices[kept],
+        position[kept],
+        int(new.sum()),
+        only_new=only_new,
+        used_before=used,
+        others=sales.others.where(unseen).where(kept),
     )
 
 

@@ -66,6 +66,21 @@ class Refusal(NamedTuple):
         return f"{about}: {self.rows:,} row{'s' * (self.rows > 1)} (line {lines})"
 
 
+class OtherColumns(NamedTuple):
+    """Further columns of a file as they are written, each of shape (n,)."""
+
+    values: Mapping[str, NDArray[np.object_]]
+    source: str
+    are_text: bool = True
+
+    def where(self, mask: NDArray[np.bool_]) -> "OtherColumns":
+        """The same columns for some of the rows."""
+        return self._replace(values={name: cells[mask] for name, cells in self.values.items()})
+
+
+NO_OTHERS: Final = OtherColumns({}, "")
+
+
 @dataclass(frozen=True)
 class Sales:
     """Accepted rows: float32 of shape (n, 5) and prices in US dollars, float64 of shape (n,)."""
@@ -78,10 +93,8 @@ class Sales:
     refusals: tuple[Refusal, ...]
     sold_on: Dates | None = None
     """Days, of shape (n,); None if the file has no dates."""
-    others: Mapping[str, NDArray[np.object_]] = field(default_factory=dict)
-    """Cells of further columns as they are written, each of shape (n,)."""
+    others: OtherColumns = NO_OTHERS
     notes: tuple[str, ...] = ()
-    has_text_numbers: bool = True
 
     @property
     def sha256(self) -> str:
@@ -208,9 +221,8 @@ def _accepted(table: Table, source: str, reading: Reading, *, synthetic: bool) -
         refused,
         tuple(refusals.found),
         None if sold_on is None else sold_on[good],
-        {name: _objects(table.columns[name])[good] for name in names},
+        OtherColumns({name: _objects(table.columns[name])[good] for name in names}, source, table.has_text_numbers),
         (*table.notes, *_doubts(kept[PRICE])),
-        table.has_text_numbers,
     )
 
 
@@ -246,7 +258,7 @@ def _dates(table: Table, reading: Reading, refusals: _Refusals) -> Dates | None:
     if name not in table.columns:
         return None
     latest = datetime.now(UTC).date() + timedelta(days=1)  # in the zone where it is later than here
-    found = [_date(cell) for cell in table.columns[name]]
+    found = [day_of(cell) for cell in table.columns[name]]
     is_date = np.array([day is not None for day in found], dtype=np.bool_)
     is_possible = np.array([day is not None and FIRST_DATE <= day <= latest for day in found], dtype=np.bool_)
     refusals.add(name, "not a date, such as 2014-10-13 or 20141013T000000", ~is_date)
@@ -254,7 +266,7 @@ def _dates(table: Table, reading: Reading, refusals: _Refusals) -> Dates | None:
     return np.array([day or FIRST_DATE for day in found], dtype="datetime64[D]")
 
 
-def _date(cell: object) -> date | None:
+def day_of(cell: object) -> date | None:
     """The day of a date, or of a moment, in ISO 8601, with or without hyphens."""
     text = str(cell).strip()
     try:

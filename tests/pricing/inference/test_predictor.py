@@ -135,7 +135,7 @@ class TestRefusals:
                 return np.where(old, log_price, good), np.where(old, spread, width)
 
         with pytest.raises(ModelError) as refused:
-            check_corners(BrokenAbove(), published.manifest.features)
+            check_corners(BrokenAbove(), published.manifest)
         assert str(refused.value) == (
             f"observed {told} for square_feet 0, bedrooms 0, bathrooms 0, age_years 500, distance_to_city 0, "
             "expected finite numbers above 0"
@@ -176,7 +176,7 @@ class TestRefusals:
         with pytest.raises(ModelError, match=r"^observed outputs of shape \(2,\) and \(1,\), expected two of \(2,\)$"):
             check_examples(OneSpread(), [example, example])
         with pytest.raises(ModelError, match=r"expected two of \(64,\)$"):
-            check_corners(OneSpread(), published.manifest.features)
+            check_corners(OneSpread(), published.manifest)
 
     def test_a_name_that_is_no_text_is_refused_and_nothing_printed(
         self, published: Artifact, capfd: pytest.CaptureFixture[str]

@@ -23,7 +23,7 @@ from worker.wsgi import TAKES_STEPS
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIEnvironment
 
-    from pricing.journal.journal import Context, Entry
+    from pricing.journal.journal import Columns, Context, Entry
 
 ROWS: Final = 1_000
 OUTSIDE: Final = HOUSE | {"square_feet": 9_000}
@@ -38,9 +38,9 @@ class Pieces(KeptInMemory):
         super().__init__()
         self.pieces: list[int] = []
 
-    def append(self, context: "Context", entries: "list[Entry]") -> bool:
+    def append(self, context: "Context", entries: "list[Entry]", columns: "Columns | None" = None) -> bool:
         self.pieces.append(len(entries))
-        return super().append(context, entries)
+        return super().append(context, entries, columns)
 
 
 class Swapped(Always):

@@ -19,7 +19,8 @@ from train.models.convert import OPSET, OPSET_ML
 from train.models.evaluate import calibrate, fifths, intervals, score
 from train.models.families import FAMILIES, Fold, fit, out_of_fold, spread_estimator
 from train.models.family_names import FamilyName
-from train.models.training import TOLERATED, OutOfFold, Plan, Rows, choose, learn, time_weights, train
+from train.models.learning import TOLERATED, OutOfFold, Rows, choose, learn, time_weights
+from train.models.training import Plan, train
 from train.sales import market
 from train.sales import rows as data
 from train.sales.rows import Sales
@@ -231,8 +232,8 @@ class TestTheFamily:
     )
     def test_may_be_either(self, number: int, better: FamilyName) -> None:
         houses = np.random.default_rng(0).random((number, 5), dtype=np.float32)
-        rows = Rows(houses, np.exp(12 + houses.sum(axis=1, dtype=np.float64)))
-        assert choose(rows, folds(positions(houses, split_by_house("0"))), PLAN, quietly).family == better
+        rows = Rows(houses, np.exp(12 + houses.sum(axis=1, dtype=np.float64)), positions(houses, split_by_house("0")))
+        assert choose(rows, None, 0, quietly).family == better
 
     @pytest.mark.parametrize("family", FAMILIES)
     def test_can_be_named(self, family: FamilyName) -> None:
@@ -270,14 +271,16 @@ class TestTheSpread:
         houses, prices = (sales := data.synthetic(seed=0, rows=400)).houses, sales.prices
         deviation = np.log(prices) - np.log(prices).mean()
         errors = np.repeat([0.1, 0.2, 0.4, 0.8], 100)
-        fitted = learn(Rows(houses, prices), OutOfFold("gradient-boosting", deviation + errors), seed=0)
+        rows = Rows(houses, prices, np.linspace(0, 1, 400))
+        fitted = learn(rows, OutOfFold("gradient-boosting", deviation + errors), seed=0).fitted
         assert fitted.lowest_spread == pytest.approx(np.quantile(errors, 0.25) / 2)
         assert fitted.expected_error(houses).min() >= fitted.lowest_spread
 
     def test_without_errors_it_still_has_a_floor(self) -> None:
         houses, prices = (sales := data.synthetic(seed=0, rows=400)).houses, sales.prices
         deviation = np.log(prices) - np.log(prices).mean()
-        assert learn(Rows(houses, prices), OutOfFold("gradient-boosting", deviation), seed=0).lowest_spread > 0
+        rows = Rows(houses, prices, np.linspace(0, 1, 400))
+        assert learn(rows, OutOfFold("gradient-boosting", deviation), seed=0).fitted.lowest_spread > 0
 
 
 class TestHeldBack:

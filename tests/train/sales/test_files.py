@@ -208,8 +208,8 @@ def test_without_dates_nothing_is_known_of_time(tmp_path: Path) -> None:
 
 def test_further_columns_are_kept_as_they_are_written(tmp_path: Path) -> None:
     path = write(tmp_path, f"zip,{HEADER},note\n098103,{ROW},x\n,{ROW},\n1,0,0,0,0,0,0,z\n" + f"5,{ROW},y\n" * 30)
-    assert list(data.read(path).others) == []
-    kept = data.read(path, reading=Reading(others=None)).others
+    assert list(data.read(path).others.values) == []
+    kept = data.read(path, reading=Reading(others=None)).others.values
     assert {name: cells[:3].tolist() for name, cells in kept.items()} == {
         "zip": ["098103", "", "5"],
         "note": ["x", "", "y"],
