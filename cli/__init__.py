@@ -44,7 +44,15 @@ def main(ctx: click.Context, artifacts: Path, run: Path, journal: Path) -> None:
 
 
 for command in (
-    *(training.train, training.retrain, versions.models, versions.verify, deployment.promote, deployment.rollback),
+    *(
+        training.train,
+        training.retrain,
+        versions.models,
+        versions.verify,
+        versions.study,
+        deployment.promote,
+        deployment.rollback,
+    ),
     *(deployment.split, journal.replay, keys.keys, serve.serve),
 ):
     main.add_command(command)

@@ -1,7 +1,8 @@
 """The options that name a file of sales and how it is read: the same for every command that reads one."""
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
@@ -140,6 +141,16 @@ def column_options(without: str) -> Callable[[Command], Command]:
         return with_columns  # type: ignore[return-value]  # the same command with other parameters
 
     return decorate
+
+
+@contextmanager
+def training_libraries() -> Iterator[None]:
+    """Name the requirements to install if an import inside fails."""
+    try:
+        yield
+    except ImportError as error:
+        msg = f"training needs {error.name}: install requirements-train.txt, or use the image for training"
+        raise click.ClickException(msg) from error
 
 
 def pairs(option: str, given: tuple[str, ...]) -> dict[str, str]:

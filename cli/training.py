@@ -1,14 +1,12 @@
 """`appraiser train` and `appraiser retrain`."""
 
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final, cast
 
 import click
 
 from cli.context import Workspace, exit_unless, roll_out_and_report
-from cli.sales import ColumnOptions, DataOptions, column_options, data_options
+from cli.sales import ColumnOptions, DataOptions, column_options, data_options, training_libraries
 from pricing.artifacts import deployment as plans
 from pricing.errors import JournalError, changed
 from train.models.family_names import FAMILY_NAMES, FamilyName
@@ -62,7 +60,7 @@ def train(  # noqa: PLR0913 -- one for each option
     Exit code 0: done; 1: failed, and nothing has changed; 5: failed or interrupted, and the last line states what
     is published or deployed.
     """
-    with _training():
+    with training_libraries():
         from train.promotion.publish import TrainOptions, train_and_publish
     chosen = columns.choice() or {}
     options = TrainOptions(data.path, data.query, family, version, deploy, seed, data.reading(), chosen)
@@ -104,7 +102,7 @@ def retrain(  # noqa: PLR0913 -- one for each option
     better, so it stays published and is not deployed; 1: failed, and everything is as it was; 5: failed or interrupted,
     and the last line states what is published or deployed.
     """
-    with _training():
+    with training_libraries():
         from train.promotion.retraining import RetrainOptions, retrain
     path = cast("Path", data.path)  # it is required
     options = RetrainOptions(path, data.query, family, seed, dry_run, data.reading(), columns.choice())
@@ -130,16 +128,6 @@ def _judged(place: Workspace, keep: int, verdict: "Verdict") -> bool:
         )
     prune()
     return True
-
-
-@contextmanager
-def _training() -> Iterator[None]:
-    """Name the requirements to install if an import inside fails."""
-    try:
-        yield
-    except ImportError as error:
-        msg = f"training needs {error.name}: install requirements-train.txt, or use the image for training"
-        raise click.ClickException(msg) from error
 
 
 def _remove_old(place: Workspace, keep: int, newest: str) -> None:

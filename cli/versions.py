@@ -1,10 +1,12 @@
-"""`appraiser models` and `appraiser verify`."""
+"""`appraiser models`, `appraiser verify` and `appraiser study`."""
 
 from pathlib import Path
+from typing import cast
 
 import click
 
 from cli.context import Workspace
+from cli.sales import DataOptions, data_options, training_libraries
 from pricing.artifacts.deployment import Deployment
 from pricing.artifacts.store import Store
 from pricing.errors import ArtifactError, DamagedArtifactError, NothingDeployedError
@@ -36,6 +38,23 @@ def verify(place: Workspace, version: str) -> None:
     artifact = place.store.read(version, place.store.seal(version))
     load_in_sandbox(artifact)
     click.echo(f"{version}: digest, manifest and {len(artifact.manifest.examples)} examples are as published")
+
+
+@click.command()
+@click.argument("version")
+@data_options(required=True)
+@click.option("--by", metavar="COLUMN", help="Also by category of this column of the file.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@click.pass_obj
+def study(place: Workspace, version: str, *, data: DataOptions, by: str | None, as_json: bool) -> None:
+    """Compare the predictions of VERSION with the prices of a file, by the measures of mass appraisal.
+
+    Errors on sales that the version has learned from are too small: bring sales that it has not seen.
+    """
+    with training_libraries():
+        from train.promotion.studying import StudyOptions, study_file
+    path = cast("Path", data.path)  # it is required
+    study_file(place.store, StudyOptions(version, path, data.query, data.reading(), by, as_json))
 
 
 def _served(run: Path, generation: int) -> str:

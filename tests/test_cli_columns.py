@@ -1,5 +1,6 @@
-"""`train` and `retrain` with further columns, as a person types them."""
+"""`train`, `retrain` and `study` with further columns, as a person types them."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -47,6 +48,21 @@ def test_a_champion_with_columns_meets_challengers_with_others_on_the_same_rows(
     assert known(store, "v1.0.0") == ["latitude", "zip_code", "heating"]
     assert "left out: sale_id is an identifier" in trained.stdout
     assert "left out: dollars_a_foot leaks the price" in trained.stdout
+
+    plain, as_json = (run("study", "v1.0.0", "--data", sales, "--by", "heating", *more) for more in ((), ("--json",)))
+    assert plain.exit_code == as_json.exit_code == 0, plain.output
+    assert "ratio study of 1,500 sales" in plain.stdout
+    told = json.loads(as_json.stdout)
+    assert [found["group"] for found in told["by"]["heating"]] == ["(unknown)", "gas", "heat pump", "oil"]
+    assert sum(found["rows"] for found in told["by"]["heating"]) == told["rows"] == told["study"][0]["rows"] == 1_500
+    kept = store.read("v1.0.0").manifest.metrics.study
+    assert [found.group for found in kept] == [found["group"] for found in told["study"]]
+    assert kept[0].cod.lower is not None
+    missing = run("study", "v1.0.0", "--data", sales, "--by", "garden")
+    assert (missing.exit_code, missing.stderr) == (
+        1,
+        "Error: sales.csv: missing column garden; --by names a column of the file\n",
+    )
 
     same = run("retrain", "--data", sales, *family)  # by default, with the columns of the champion
     assert same.exit_code == NOT_BETTER, same.output

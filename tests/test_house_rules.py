@@ -37,6 +37,7 @@ ROOMS: Final = (
     ("service.app",),
     ("train.errors",),
     ("train.sales",),
+    ("train.study",),
     ("train.models",),
     ("train.promotion",),
     ("cli",),

@@ -15,6 +15,7 @@ import orjson
 from pydantic import AwareDatetime, ConfigDict, Field, FiniteFloat, ValidationError, model_validator
 
 from pricing.artifacts.columns import MAX_COLUMNS, OptionalColumn
+from pricing.artifacts.study import Study
 from pricing.errors import DamagedArtifactError
 from pricing.format import Part, Stored, reason_of
 from pricing.house import FEATURES
@@ -135,6 +136,9 @@ class Metrics(_Part):
     test: Scores
     intervals: tuple[Interval, ...]
     fifths: tuple[Fifth, ...] = Field(description="Test rows by fifth of the predicted price, cheapest first.")
+    study: tuple[Study, ...] = Field(
+        default=(), description="Ratio studies of the test rows: of all, and of each fifth of the predicted price."
+    )
 
 
 class Feature(_Part):

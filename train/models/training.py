@@ -36,11 +36,13 @@ from train.sales import columns
 from train.sales.columns import NO_WISHES, ColumnChoice, Values
 from train.sales.rows import Sales
 from train.sales.split import IDENTITY, Mask, SplitMasks, hold_back, positions, sides, split_by_house, weights
+from train.study.studies import Sold, studies
 
 BINS: Final = 10
 # Of so many, the hash hardly ever leaves fewer than MIN_CALIBRATION_ROWS for testing; 240 on average.
 MIN_HOUSES: Final = 1_200
 EXAMPLES: Final = 5
+DEFAULT_LEVEL: Final = 0.9
 NOT_MEASURED: Final = Metrics.model_construct()  # until the version can be measured
 LIBRARIES: Final = ("numpy", "onnx", "onnxruntime", "scikit-learn", "skl2onnx")
 
@@ -138,11 +140,14 @@ class Measured(NamedTuple):
 
 def measure(predictor: Predictor, fit_rows: Measured, test_rows: Measured, vote: Column) -> Metrics:
     """Metrics of the version; the interval on test rows only, since the others shaped it, with a vote a house."""
+    found = predictor.predict(test_rows.matrix, DEFAULT_LEVEL)
+    sold = Sold(np.array(found.price), test_rows.prices, None if found.fsd is None else np.array(found.fsd))
     return Metrics(
         train=score(predictor, *fit_rows),
         test=score(predictor, *test_rows),
         intervals=intervals(predictor, *test_rows, vote),
         fifths=fifths(predictor, *test_rows, vote),
+        study=studies(sold),
     )
 
 

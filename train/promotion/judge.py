@@ -5,7 +5,10 @@
   the number of houses that would be enough to decide.
 * Every fifth of the price range must rule out a loss of MAX_LOSS. Since all of them must, a challenger with one such
   fifth passes in at most 5 % of the cases, whatever the number of houses (intersection-union test, Berger 1982).
-  Nothing is corrected for five tests. `python -m benchmarks.promotion_power` simulates the rule.
+  Nothing is corrected for five tests.
+* A challenger with significantly worse vertical equity is refused, however small its errors are.
+
+`python -m benchmarks.promotion_power` simulates the rule.
 """
 
 from collections.abc import Iterator
@@ -25,12 +28,15 @@ from train.models.encoding import inputs_of
 from train.promotion.paired import ONE_SIDED, Ratio, by_house, compare
 from train.sales.rows import NO_OTHERS, OtherColumns
 from train.sales.split import weights
+from train.study.equity import Equity, equity, worse_by
 
 MIN_GROUPS: Final = 200
 LEVEL: Final = 0.9
 MIN_GAIN: Final = 0.01
 TOLERATED_LOSS: Final = 0.05  # of a fifth: what is significantly more is worse
 MAX_LOSS: Final = 0.1  # of a fifth: what is not ruled out to be more is refused
+MAX_PRB: Final = 0.05
+MAX_VEI: Final = 10.0  # percent
 COVERAGE_SLACK: Final = 0.005
 MAX_OFF: Final = 0.08  # of the coverage: what is not ruled out to be more is refused
 TOO_FEW: Final = "the test rows are too few to decide whether "
@@ -114,6 +120,13 @@ class Verdict(Stored):
     """Share of the prices within the challenger's interval at level 0.9."""
     coverage_tolerance: float
     fifths: tuple[QuintileComparison, ...]
+    champion_prb: float = UNKNOWN
+    challenger_prb: float = UNKNOWN
+    """Price-related bias: relative change of the ratio of prediction to price if the value doubles."""
+    challenger_vei: float = UNKNOWN
+    """Vertical equity indicator, in percent."""
+    is_less_equitable: bool = False
+    """Whether PRB and VEI of the challenger are beyond MAX_PRB and MAX_VEI for sure, and worse than the champion's."""
     parity_ppm: float
     parity_limit_ppm: float
     against: tuple[str, ...]
@@ -146,6 +159,7 @@ def judge(champion: Candidate, challenger: Candidate, evidence: JudgementRows) -
     )
     gain, gain_lower, gain_upper = compare(old_error, new_error).gain
     skill, skill_lower, _ = compare(constant_error, new_error).gain
+    old_equity, new_equity = equity(old_price, prices), equity(new_price, prices)
     parity = challenger.manifest.parity
     figures = Verdict(
         champion=champion.manifest.version,
@@ -166,6 +180,10 @@ def judge(champion: Candidate, challenger: Candidate, evidence: JudgementRows) -
         coverage=float(np.average((lower <= prices) & (prices <= upper), weights=weights(position))),
         coverage_tolerance=3 * coverage_error(groups) + COVERAGE_SLACK,
         fifths=fifths(price, old_error, new_error),
+        champion_prb=old_equity.prb,
+        challenger_prb=new_equity.prb,
+        challenger_vei=new_equity.vei.value,
+        is_less_equitable=is_less_equitable(old_equity, new_equity),
         parity_ppm=max(parity.test_ppm, parity.threshold_ppm, parity.gap_ppm),
         parity_limit_ppm=parity.limit_ppm,
         against=(),
@@ -174,11 +192,11 @@ def judge(champion: Candidate, challenger: Candidate, evidence: JudgementRows) -
 
 
 def objections(figures: Verdict) -> list[str]:
-    """The objections of the figures against the challenger; the whole rule stands here and in the four functions below.
+    """The objections of the figures against the challenger; the whole rule stands here and in the five functions below.
 
     Each asks whether the figure is good, not whether it is bad: NaN is neither, and must not be deployed.
     """
-    found = [*_of_gain(figures), *_of_skill(figures), *_of_coverage(figures)]
+    found = [*_of_gain(figures), *_of_skill(figures), *_of_coverage(figures), *_of_equity(figures)]
     for part in figures.fifths:
         found += _of_fifth(part, figures.groups)
     if not figures.parity_ppm <= figures.parity_limit_ppm:
@@ -228,6 +246,26 @@ def _of_coverage(figures: Verdict) -> Iterator[str]:
             f"{TOO_FEW}the interval holds: at {LEVEL:.0%} it contains {figures.coverage:.1%} of the prices, "
             f"with an uncertainty of {ONE_SIDED * error:.1%}, {MAX_OFF:.0%} more or less must be ruled out; {enough}"
         )
+
+
+def _of_equity(figures: Verdict) -> Iterator[str]:
+    if figures.is_less_equitable:
+        yield (
+            f"it prices dear and cheap houses less alike: PRB {figures.challenger_prb:+.3f} against "
+            f"{figures.champion_prb:+.3f} of the champion, allowed is {MAX_PRB:g} either way; VEI "
+            f"{figures.challenger_vei:+.1f}, allowed is {MAX_VEI:g} either way"
+        )
+
+
+def is_less_equitable(champion: Equity, challenger: Equity) -> bool:
+    """Whether the challenger's vertical equity is significantly worse, by its whole interval and by VEI."""
+    found = challenger.vei
+    return (
+        challenger.beyond(MAX_PRB)
+        and abs(found.value) > MAX_VEI
+        and found.significance > MAX_VEI
+        and worse_by(champion, challenger) > 0
+    )
 
 
 def _of_fifth(part: QuintileComparison, groups: int) -> Iterator[str]:

@@ -22,6 +22,7 @@ from train.sales import test_rows as seen
 from train.sales.columns import ColumnChoice, wanted
 from train.sales.rows import AS_IT_IS, Reading, Sales
 from train.sales.split import positions, sides
+from train.study.report import of_all
 
 if TYPE_CHECKING:
     from train.models.family_names import FamilyName
@@ -159,6 +160,8 @@ def _tell_result(console: Console, manifest: Manifest) -> None:
             f"interval at {interval.level:.0%}: contains {interval.coverage:.1%} of the test prices, "
             f"median width {interval.median_width:.0%} of the price"
         )
+    for found in manifest.metrics.study[:1]:
+        console.print(of_all(found))
     parity = manifest.parity
     console.print(
         f"parity certified: ONNX is within {parity.test_ppm:.2f} ppm of scikit-learn on {parity.test_rows:,} test rows "

@@ -243,6 +243,36 @@ def test_the_number_of_houses_that_would_be_enough_shrinks_the_interval_to_the_d
     assert to_tell_a_loss_of_a_third <= enough(0.33, 0.4) <= 1.1 * to_tell_a_loss_of_a_third
 
 
+def test_a_challenger_that_prices_dear_and_cheap_houses_less_alike_is_refused(published: Artifact) -> None:
+    verdict = verdict_on(published, 0.9)
+    (sentence,) = objections(
+        verdict.model_copy(
+            update={"is_less_equitable": True, "challenger_prb": -0.08, "champion_prb": -0.01, "challenger_vei": -18.0}
+        )
+    )
+    assert sentence == (
+        "it prices dear and cheap houses less alike: PRB -0.080 against -0.010 of the champion, allowed is 0.05 either "
+        "way; VEI -18.0, allowed is 10 either way"
+    )
+
+
+class Regressive(Off):
+    """Errors that look small: 8 % less with each doubling of the price."""
+
+    def run(self, houses: Matrix) -> tuple[Column, Column]:
+        _, spread = super().run(houses)
+        log_price = np.log(prices_of(houses))
+        noise = np.random.default_rng(3).standard_normal(len(houses)) * 0.02
+        return log_price + np.log(0.92) * (houses[:, 0] - 3) + noise, spread
+
+
+def test_a_planted_regressive_challenger_meets_that_objection(published: Artifact) -> None:
+    verdict = judge(contender(published, "v1.0.0", Off(3)), contender(published, "v1.1.0", Regressive(1)), evidence())
+    assert verdict.is_less_equitable
+    assert verdict.challenger_prb == pytest.approx(-0.08, abs=0.01)
+    assert [sentence for sentence in verdict.against if sentence.startswith("it prices dear and cheap houses")]
+
+
 @pytest.mark.parametrize(
     ("figures", "told"),
     [
