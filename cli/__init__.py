@@ -47,6 +47,7 @@ for command in (
     *(
         training.train,
         training.retrain,
+        training.recalibrate,
         versions.models,
         versions.verify,
         versions.study,

@@ -1,4 +1,4 @@
-"""`appraiser train` and `appraiser retrain`."""
+"""`appraiser train`, `appraiser retrain` and `appraiser recalibrate`."""
 
 import sys
 from typing import TYPE_CHECKING, Final, cast
@@ -113,6 +113,37 @@ def retrain(  # noqa: PLR0913 -- one for each option
             confirmed = _judged(place, keep, verdict)
     if not verdict.is_better:
         sys.exit(NOT_BETTER)
+    exit_unless(confirmed)
+
+
+@click.command()
+@data_options(required=True)
+@click.option("--deploy", is_flag=True, help="Deploy it if it is better.")
+@keep_option
+@click.pass_obj
+def recalibrate(place: Workspace, *, data: DataOptions, deploy: bool, keep: int) -> None:
+    """Give the champion the level and the intervals of recent sales, as a patch version with the same graph.
+
+    It needs 200 sales that the graph has not learned from. Exit code 0: better, and deployed if --deploy was given;
+    3: deployed, but no running worker confirmed it; 4: not better, so it stays published and is not deployed; 1:
+    failed, and nothing has changed; 5: failed or interrupted, and the last line states what is published or deployed.
+    """
+    with training_libraries():
+        from train.promotion.recalibrating import RecalibrateOptions, recalibrate
+    path = cast("Path", data.path)  # it is required
+    manifest = recalibrate(place.store, RecalibrateOptions(path, data.query, data.reading()))
+    found = manifest.recalibrated
+    if found is None or found.against:
+        sys.exit(NOT_BETTER)
+    if not deploy:
+        click.echo(f"not deployed: `appraiser promote {manifest.version}` does it")
+        return
+    with changed(f"{manifest.version} is published"):
+        confirmed = roll_out_and_report(
+            place,
+            lambda current: plans.promote_challenger(current, found.parent, manifest.version),
+            then=lambda: _remove_old(place, keep, manifest.version),
+        )
     exit_unless(confirmed)
 
 

@@ -33,6 +33,7 @@ from pricing.artifacts.manifest import (
     Metrics,
     Parameters,
     Parity,
+    Recalibration,
     Sha256,
     Version,
 )
@@ -349,6 +350,9 @@ class ModelInfo(_Answer):
     confidence_levels: tuple[float, ...] = Field(description="Levels that the interval can hold.")
     calibration_rows: int
     data: Data
+    recalibrated: Recalibration | None = Field(
+        default=None, description="Present only if the version has the graph of another with a new level."
+    )
     parity: Parity
     parameters: dict[str, Parameters]
     seed: int

@@ -180,6 +180,7 @@ def test_nothing_is_published_or_deployed_but_where_it_is_proved_before() -> Non
 
     assert sorted(found) == [
         ("publish.py", "publish"),  # `publish` proves before
+        ("recalibrating.py", "publish"),  # `recalibrate` proves before
         ("rollout.py", "swap_pointer"),  # `roll_out` proves before
         ("rollout.py", "swap_pointer"),  # `_take_back`: what was deployed before is deployed again
         ("store.py", "swap_pointer"),  # `Store.deploy`, which nobody calls but tests and benchmarks

@@ -15,7 +15,7 @@ import orjson
 from pydantic import AwareDatetime, ConfigDict, Field, FiniteFloat, ValidationError, model_validator
 
 from pricing.artifacts.columns import MAX_COLUMNS, OptionalColumn
-from pricing.artifacts.study import Study
+from pricing.artifacts.study import Origin, Study
 from pricing.errors import DamagedArtifactError
 from pricing.format import Part, Stored, reason_of
 from pricing.house import FEATURES
@@ -49,6 +49,7 @@ class Calibration(_Part):
         default=None,
         description="FSD of a spread of 1: the relative error that 68.3 % of the calibration rows keep below.",
     )
+    shift: FiniteFloat = Field(default=0.0, description="Added to the log price, in log dollars: a later level.")
 
     @model_validator(mode="after")
     def _is_a_table(self) -> Self:
@@ -88,6 +89,21 @@ class GapCalibration(_Part):
             msg = "quantiles must not fall"
             raise ValueError(msg)
         return self
+
+
+class Recalibration(_Part):
+    """The evidence for a new level and new quantiles of the parent's graph; `before` is of the parent itself."""
+
+    parent: Version
+    rows: int = Field(description="Recent sales that the graph has not learned from.")
+    first_sale: date | None = None
+    last_sale: date | None = None
+    bias_before: FiniteFloat = Field(description="Median log error.")
+    bias_after: FiniteFloat = Field(description="The same out of fold, as the next two.")
+    levels: tuple[Share, ...]
+    coverage_before: tuple[Share, ...]
+    coverage_after: tuple[Share, ...]
+    against: tuple[str, ...] = Field(description="Objections against its deployment.")
 
 
 class Parity(_Part):
@@ -138,6 +154,9 @@ class Metrics(_Part):
     fifths: tuple[Fifth, ...] = Field(description="Test rows by fifth of the predicted price, cheapest first.")
     study: tuple[Study, ...] = Field(
         default=(), description="Ratio studies of the test rows: of all, and of each fifth of the predicted price."
+    )
+    rolling_origins: tuple[Origin, ...] = Field(
+        default=(), description="How such versions of past dates would have done on later sales."
     )
 
 
@@ -237,6 +256,7 @@ class Manifest(Stored):
     metrics: Metrics
     calibration: Calibration
     gap_calibrations: tuple[GapCalibration, ...] = ()
+    recalibrated: Recalibration | None = None
     parity: Parity
     examples: tuple[Example, ...] = Field(min_length=1)
     graph: Graph
@@ -260,6 +280,11 @@ class Manifest(Stored):
                 msg = "a gap calibration has a quantile for each level, and names columns of this version"
                 raise ValueError(msg)
         return self
+
+    @property
+    def valued_as_of(self) -> date | None:
+        """Last day of a sale that decided the level of the prices."""
+        return self.data.last_sale if self.recalibrated is None else self.recalibrated.last_sale
 
     def to_bytes(self) -> bytes:
         """Indented JSON, since people read it too."""

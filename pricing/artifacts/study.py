@@ -1,5 +1,6 @@
 """A ratio study as the manifest keeps it: predicted prices against sale prices, by the measures of mass appraisal."""
 
+from datetime import date
 from typing import Final
 
 from pydantic import ConfigDict, Field, FiniteFloat
@@ -46,3 +47,22 @@ class Study(_Part):
     mdape: float = Field(description="Median absolute percentage error as a share.")
     fsd: float | None = Field(default=None, description="Median forecast standard deviation.")
     fsd_coverage: float | None = Field(default=None, description="Share of the prices within prediction ± fsd.")
+
+
+class LaterSales(_Part):
+    """Sales of one month after an origin, by a version that knew only the sales until then."""
+
+    month: int = Field(description="Months ahead, from 1.")
+    rows: int
+    levels: tuple[float, ...]
+    coverage: tuple[float, ...] = Field(description="Share of the prices within the interval at each level.")
+    median_ratio: float
+    mape: float = Field(description="Mean absolute percentage error as a share.")
+
+
+class Origin(_Part):
+    """A past date, and how a version of that day would have done on the sales that followed."""
+
+    last_sale: date
+    rows: int = Field(description="Sales until then.")
+    months: tuple[LaterSales, ...]

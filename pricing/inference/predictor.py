@@ -183,6 +183,8 @@ class Predictor:
         """
         held, quantile = self._calibration.at(level)
         log_price, spread = self._run(houses)
+        if self._calibration.shift:
+            log_price = log_price + self._calibration.shift
         scale = self._calibration.fsd
         if self._gaps is not None:
             return self._gaps.predict(houses, held, log_price, spread)

@@ -80,8 +80,7 @@ class ServedModel:
         ]
         lowest, highest = np.array(ranges, dtype=np.float32).T
         pairs = tuple(zip(lowest.tolist(), highest.tolist(), strict=True))
-        last_sale = manifest.data.last_sale
-        valued_as_of = None if last_sale is None else last_sale.isoformat()
+        valued_as_of = None if manifest.valued_as_of is None else manifest.valued_as_of.isoformat()
         columns = RowReader(manifest.columns) if manifest.columns else None
         return cls(digest, manifest, predictor, lowest, highest, valued_as_of, columns, pairs)
 

@@ -1,6 +1,6 @@
 """`appraiser train`: one training from file to published version, with a line for each step."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
@@ -11,11 +11,13 @@ from rich.table import Table
 
 from pricing.artifacts.manifest import Manifest, Scores, is_version
 from pricing.artifacts.store import MANIFEST_FILE, Artifact, Store
+from pricing.artifacts.study import Origin
 from pricing.errors import Stays, VersionExistsError
 from pricing.inference.sandbox import load_in_sandbox
 from train.errors import TrainingError
 from train.models.training import Plan, train
 from train.models.worth import check_worth
+from train.promotion.rolling_origin import MONTHS, pooled, with_rolling_origins
 from train.promotion.versions import next_version, salt
 from train.sales import rows as data
 from train.sales import test_rows as seen
@@ -74,6 +76,7 @@ def train_and_publish(store: Store, order: TrainOptions, console: Console | None
             console.print(f"  {step}")
 
         artifact = train(sales, Plan(version, salt(store), order.seed, order.family, order.columns), tell)
+        artifact = with_rolling_origins(artifact, sales, tell)
     if order.version is None:
         artifact = publish_next(store, artifact, lambda found: publish(store, found, sales, console))
         deploy = order.deploy or (deploy and store.current() is None)  # another training may have been faster
@@ -162,11 +165,25 @@ def _tell_result(console: Console, manifest: Manifest) -> None:
         )
     for found in manifest.metrics.study[:1]:
         console.print(of_all(found))
+    if manifest.metrics.rolling_origins:
+        console.print(_later_sales(manifest.metrics.rolling_origins))
     parity = manifest.parity
     console.print(
         f"parity certified: ONNX is within {parity.test_ppm:.2f} ppm of scikit-learn on {parity.test_rows:,} test rows "
         f"and {parity.threshold_ppm:.2f} ppm on {parity.threshold_rows:,} threshold rows (limit {parity.limit_ppm:g})"
     )
+
+
+def _later_sales(origins: Sequence[Origin]) -> Table:
+    table = Table(title=f"later sales, by versions of {len(origins)} past dates", title_justify="left")
+    for heading in ("months ahead", "sales", "in 50 %", "in 90 %", "median ratio", "mean abs. % error"):
+        table.add_column(heading, justify="right")
+    for month in (*range(1, MONTHS + 1), None):
+        if found := pooled(origins, month):
+            shares = (f"{share:.1%}" for share in found.coverage)
+            label = str(month) if month else "all"
+            table.add_row(label, f"{found.rows:,}", *shares, f"{found.median_ratio:.3f}", f"{found.mape:.2%}")
+    return table
 
 
 def _add_scores(table: Table, scores: Scores, name: str) -> None:

@@ -24,6 +24,7 @@ from train.models.family_names import FamilyName
 from train.models.training import Plan, train
 from train.promotion.judge import LEVEL, TOO_FEW, Candidate, JudgementRows, Verdict, judge
 from train.promotion.publish import publish, publish_next, quiet, tell_rows
+from train.promotion.rolling_origin import with_rolling_origins
 from train.promotion.versions import contract, contract_of, next_version
 from train.sales import rows as data
 from train.sales import test_rows as seen
@@ -77,7 +78,7 @@ def retrain(store: Store, order: RetrainOptions, console: Console | None = None)
         if transition := _transition(champion.manifest, version):
             tell(transition)
         plan = Plan(version, split.salt, order.seed, order.family, columns)
-        challenger = train(sales, plan, tell, held_back=unseen)
+        challenger = with_rolling_origins(train(sales, plan, tell, held_back=unseen), sales, tell)
         tell("judging champion and challenger on the same test rows")
         verdict = judge(
             champion,

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
 from math import ceil
 from pathlib import Path
@@ -95,6 +95,13 @@ class Sales:
     """Days, of shape (n,); None if the file has no dates."""
     others: OtherColumns = NO_OTHERS
     notes: tuple[str, ...] = ()
+
+    def where(self, mask: NDArray[np.bool_]) -> "Sales":
+        """Some of the accepted rows."""
+        sold_on = None if self.sold_on is None else self.sold_on[mask]
+        return replace(
+            self, houses=self.houses[mask], prices=self.prices[mask], sold_on=sold_on, others=self.others.where(mask)
+        )
 
     @property
     def sha256(self) -> str:
