@@ -199,11 +199,6 @@ def out_of_fold(make: Callable[[int], Estimator], seed: int, houses: Matrix, tar
     return predicted
 
 
-def out_of_fold_spread(seed: int, houses: Matrix, errors: Column, fold: Fold, lowest: float) -> Column:
-    """The size of the error to expect of shape (n,), by estimators that have not seen the row's fold."""
-    return np.maximum(out_of_fold(spread_estimator, seed, houses, errors, fold), lowest)
-
-
 def parameters(estimator: Estimator) -> dict[str, str | int | float | bool | None]:
     """The estimator's class and parameters, as the manifest keeps them."""
     return {"estimator": type(estimator).__name__, **estimator.get_params(deep=False)}

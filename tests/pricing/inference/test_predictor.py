@@ -13,7 +13,7 @@ from pricing.artifacts.manifest import Calibration, Example
 from pricing.artifacts.store import Artifact
 from pricing.errors import DamagedArtifactError, ModelError
 from pricing.house import Column, Matrix, columns_to_matrix
-from pricing.inference.predictor import OnnxGraph, Predictor, check_corners, check_examples, load
+from pricing.inference.predictor import OnnxGraph, Predictor, check_corners, check_examples, load, predictor_of
 from tests.fakes import SPREAD, ThousandDollarsASquareFoot
 from train.models.training import Plan, train
 from train.sales import rows as data
@@ -209,3 +209,37 @@ def test_nothing_is_written_below_the_home_folder(tmp_path: Path) -> None:
         check=True,
     )
     assert list(tmp_path.rglob("*")) == []
+
+
+class TestGaps:
+    """Each set of known columns has the calibration that was made for it."""
+
+    @staticmethod
+    def widths(knowing: Artifact, *given: tuple[str, ...]) -> list[float]:
+        """Half the log width of an interval, in spreads, if only these columns are known; by made-up tables."""
+        manifest = knowing.manifest
+        tables = tuple(
+            table.model_copy(update={"quantiles": (10.0 + len(table.given),) * len(table.quantiles)})
+            for table in manifest.gap_calibrations
+            if table.given in {(), ("latitude",), ("latitude", "zip_code")}
+        )
+        predictor = predictor_of(OnnxGraph(knowing.graph), manifest.model_copy(update={"gap_calibrations": tables}))
+        rows = np.full((len(given), 8), np.nan, dtype=np.float32)
+        rows[:, :5] = (2000, 3, 2, 10, 5)
+        for row, names in zip(rows, given, strict=True):
+            for place, column in enumerate(manifest.columns):
+                row[5 + place] = column.trained_from if column.name in names else np.nan
+        found = predictor.predict(rows, 0.9)
+        spread = OnnxGraph(knowing.graph).run(rows)[1]
+        ones = [predictor.predict(row[None], 0.9).upper[0] for row in rows]
+        assert ones == found.upper  # alone as in a batch
+        widths: list[float] = (np.log(np.array(found.upper) / np.array(found.price)) / spread).round(6).tolist()
+        return widths
+
+    def test_a_set_of_columns_has_its_own_table(self, knowing: Artifact) -> None:
+        whole = round(knowing.manifest.calibration.at(0.9)[1], 6)
+        every = ("latitude", "zip_code", "heating")
+        assert self.widths(knowing, (), ("latitude",), ("latitude", "zip_code"), every) == [10, 11, 12, whole]
+
+    def test_a_set_without_a_table_has_that_of_the_largest_set_within_it(self, knowing: Artifact) -> None:
+        assert self.widths(knowing, ("zip_code",), ("heating",), ("latitude", "heating")) == [10, 10, 11]
