@@ -17,9 +17,10 @@ OPSET: Final = 21
 OPSET_ML: Final = 3
 IR_VERSION: Final = 10
 
-# Written by skl2onnx, one value a node, and never read: a sixth of the file.
-_UNUSED_ATTRIBUTES: Final = frozenset({"nodes_hitrates", "nodes_missing_value_tracks_true"})
 _GAPS: Final = "nodes_missing_value_tracks_true"
+# Written by skl2onnx, one value a node: a sixth of the file. Hit rates are never read. Gaps occur only in further
+# columns, for which `_sides_of_gaps` writes their sides again.
+_UNUSED_ATTRIBUTES: Final = frozenset({"nodes_hitrates", _GAPS})
 
 
 class Fitted(NamedTuple):

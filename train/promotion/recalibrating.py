@@ -32,6 +32,7 @@ from train.sales.split import Mask, folds, positions, sides, split_by_house
 MIN_ROWS: Final = 200
 MAX_ROWS: Final = 1_500
 LEVELS: Final = (0.5, 0.9)
+MAX_SHIFT: Final = float(np.log(2))  # no market moves so far; prices in another unit do
 # Standard errors. Chance exceeds 3.6 in 0.03 % of the cases. But median and mean of log errors differ, so the bias
 # of a good version is up to one standard error already, and a false alarm is followed by one that takes it back.
 SURE: Final = 3.6
@@ -98,6 +99,7 @@ def recalibrated(champion: Artifact, sales: Sales, version: str) -> Artifact:
 
     log_price, spread = graph.run(inputs)
     errors = Errors(np.log(recent.prices) - log_price, spread, folds(position))
+    _check_level(manifest, sales, float(np.median(errors.log_error)))
     before = _figures(*_by_champion(champion, inputs, recent.prices))
     shift = _shift(errors.log_error, manifest.calibration.shift)
     gaps = tuple(
@@ -148,6 +150,16 @@ def _recent(manifest: Manifest, sales: Sales) -> Sales:
     newest = np.zeros(len(found.prices), dtype=np.bool_)
     newest[np.argsort(found.sold_on, kind="stable")[-MAX_ROWS:]] = True
     return found.where(newest)
+
+
+def _check_level(manifest: Manifest, sales: Sales, off: float) -> None:
+    if not abs(off) <= MAX_SHIFT:
+        msg = (
+            f"{sales.source}: the median price is {np.exp(off):.3g} times the prediction of {manifest.version}, "
+            f"expected {np.exp(-MAX_SHIFT):g} to {np.exp(MAX_SHIFT):g} times: check the unit of the prices, or train a "
+            "new version; nothing was published"
+        )
+        raise DataError(msg)
 
 
 def _known(inputs: Matrix, manifest: Manifest, given: tuple[str, ...]) -> Matrix:

@@ -216,6 +216,10 @@ def _tell_verdict(console: Console, verdict: Verdict) -> None:
         f"  interval at {LEVEL:.0%}: contains {verdict.coverage:.1%} of the prices, "
         f"allowed is {LEVEL:.0%} ± {verdict.coverage_tolerance:.1%}"
     )
+    console.print(
+        f"  vertical equity: PRB {verdict.challenger_prb:+.3f} against {verdict.champion_prb:+.3f} of the champion, "
+        f"VEI {verdict.challenger_vei:+.1f}"
+    )
     table = Table(title="by fifth of the predicted price", title_justify="left")
     for heading in ("prices", "houses", "error against champion", "at least", "at most"):
         table.add_column(heading, justify="right")

@@ -1,5 +1,6 @@
 """A champion with the level and the intervals of recent sales: the same graph, another calibration."""
 
+import re
 from datetime import date, timedelta
 from pathlib import Path
 
@@ -97,6 +98,17 @@ def test_sales_that_the_graph_has_learned_from_do_not_count(champion: Artifact, 
     few = sales(write(folder / "few.csv", both))
     with pytest.raises(DataError, match=r": 199 sales that v1\.0\.0 has not learned from \(after 2022-10-27, .* 200"):
         recalibrated(champion, few, "v1.0.1")
+
+
+@pytest.mark.parametrize("factor", [0.001, 0.4, 2.5, 1_000])
+def test_prices_of_another_unit_move_no_level(champion: Artifact, folder: Path, factor: float) -> None:
+    other = sales(file(folder, 400, 5, 301, factor))
+    message = r"the median price is (.+) times the prediction of v1\.0\.0, expected 0\.5 to 2 times: check the unit"
+    with pytest.raises(DataError, match=message) as refusal:
+        recalibrated(champion, other, "v1.0.1")
+    found = re.search(message, str(refusal.value))
+    assert found is not None
+    assert float(found[1]) == pytest.approx(factor, rel=0.05)
 
 
 def test_without_dates_only_test_houses_count(knowing: Artifact, folder: Path) -> None:
