@@ -66,7 +66,7 @@ def create_app(
     app.url_map.merge_slashes = False
     app.limits = limits
     openapi = document(DOCUMENTED, batch, keys=settings.require_keys, limit=bool(settings.rate_limit))
-    views = Views(answerer, resources.models, resources.exposition, resources.keys, openapi)
+    views = Views(answerer, resources.models, resources.exposition, resources.keys, openapi, clock)
     for route in ROUTES:
         app.add_url_rule(route.path, route.path, partial(route.view, views), methods=[route.method])
     app.register_error_handler(HTTPException, http_error)

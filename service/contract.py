@@ -145,6 +145,9 @@ def rows_of(batch: type[Houses], row: Any) -> TypeAdapter[dict[str, Any]]:  # no
     return TypeAdapter(_plain("Houses", batch.model_config, {"houses": rows} | _ASKED))
 
 
+OUTDATED: Final = "Present only if the version is older than the limit of this service."
+
+
 class _Answer(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -170,6 +173,16 @@ class Unseen(_Answer):
     """A category that the model was not trained on: the house is priced as if it were unknown."""
 
     field: str
+    msg: str
+
+
+class Outdated(_Answer):
+    """A version that is older than the limit of this service: prices may have moved since."""
+
+    version: Version
+    days: int = Field(
+        description="Days since `valued_as_of`; since the training, if the sales of the version have no dates."
+    )
     msg: str
 
 
@@ -199,6 +212,9 @@ class Prediction(_Answer):
         description="Columns of the version that were not given; absent of a version without columns. In a batch, only "
         "those that other houses of it were given.",
     )
+    outdated: Outdated | None = Field(
+        default=None, description=f"{OUTDATED} In a batch, it stands beside `predictions`."
+    )
 
 
 class Predictions(_Answer):
@@ -209,6 +225,7 @@ class Predictions(_Answer):
     not_given: list[str] | None = Field(
         default=None, description="Columns of the version that no house was given; absent of a version without columns."
     )
+    outdated: Outdated | None = Field(default=None, description=OUTDATED)
 
 
 class Problem(_Answer):
@@ -261,6 +278,10 @@ class Health(_Answer):
     generation: int = Field(description="Number of the deployment that is served; it only grows.")
     refused: list[Refused] | None = Field(default=None, description="Present only if a version was refused.")
     keys_unreadable: str | None = Field(default=None, description=KEYS_UNREADABLE)
+    outdated: list[Outdated] | None = Field(
+        default=None,
+        description="Present only if a version that answers is older than the limit of this service; it still answers.",
+    )
 
 
 class Unready(_Answer):

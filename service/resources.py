@@ -42,7 +42,7 @@ class Resources:
         run, store = RunFolder(settings.run), Store(settings.artifacts)
         slot = _claim(run)
         metrics = _metrics(slot)
-        models = ModelRegistry(store, metrics)
+        models = ModelRegistry(store, metrics, max_age_days=settings.max_version_age_days)
         keys = _keys(settings)
         watcher = Watcher(models, slot, keys, Retirement(run, models, metrics, keys).look)
         watcher.start()

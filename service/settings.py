@@ -93,6 +93,12 @@ class Settings(BaseSettings):
         ge=0,
         description="Entries of the cache of single predictions in each worker, about 650 bytes each; 0 turns it off.",
     )
+    max_version_age_days: int = Field(
+        default=0,
+        ge=0,
+        le=36_500,
+        description="Days since its last sale after which a version is reported as outdated; 0 turns it off.",
+    )
     worker: Worker = Field(
         default="own", description="Worker class of gunicorn. The stock ones have no deadline for slow clients."
     )

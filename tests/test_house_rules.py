@@ -191,6 +191,7 @@ WALL_CLOCK: Final = {
     "handler.py": "predicted_at, a statement",
     "app.py": "hands the clock of the two others on",
     "connection.py": "the Date of an answer",
+    "exposition.py": "the age of a version, a statement",
     "guard.py": "a key expires at a time of the wall clock",
     "api_keys.py": "when a key is made, revoked, or expires",
     "keys.py": "which keys have expired",

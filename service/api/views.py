@@ -1,6 +1,6 @@
 """The views: each answers one route by Flask. The prediction routes are answered by the middleware if it is on."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cache
 from http import HTTPStatus
 from importlib.util import find_spec
@@ -49,6 +49,8 @@ class Views(NamedTuple):
     exposition: Exposition
     keys: Keys | None
     openapi: Mapping[str, Any]
+    clock: Callable[[], int]
+    """Nanoseconds of the Unix time."""
 
     def predict(self) -> Response:
         """Predict, by the same function as the middleware."""
@@ -67,9 +69,11 @@ class Views(NamedTuple):
                 self.keys.look()
                 found["keys_unreadable"] = self.keys.unreadable
                 self.keys.ring()
-            deployment = self.models.serving().deployment
+            serving = self.models.serving()
         except (NotReadyError, KeysUnknownError) as error:
             return _json(Unready(detail=str(error), **found), HTTPStatus.SERVICE_UNAVAILABLE)
+        deployment = serving.deployment
+        found["outdated"] = outdated(serving, self.clock()) or None
         return _json(Health(status="ready", version=deployment.champion, generation=deployment.generation, **found))
 
     def in_service(self) -> Response:
@@ -112,6 +116,15 @@ class Views(NamedTuple):
             models = {}.values()
         columns = (column for model in models for column in model.manifest.columns)
         return _response(json_reply(HTTPStatus.OK, with_columns(self.openapi, columns)))
+
+
+def outdated(serving: LoadedDeployment, now: int) -> list[dict[str, Any]]:
+    """The versions that clients are given and that are older than the limit; `now` is nanoseconds of the Unix time.
+
+    The previous version is left out: it waits for a rollback, and a newer one has taken its place.
+    """
+    told = (serving.models[version].age.outdated(now) for version in serving.deployment.arms)
+    return [found for found in told if found is not None]
 
 
 def summarize(serving: LoadedDeployment) -> ModelList:

@@ -19,6 +19,7 @@ from pricing.house import Matrix
 from pricing.inference.predictor import Predictor, load
 from pricing.journal.journal import Arm
 from service.contract import CHAMPION, Refused
+from service.deployment.version_age import VersionAge
 from service.errors import NotInServiceError, NotReadyError
 
 NOTHING_LOADED = "No model has been loaded yet."
@@ -56,6 +57,7 @@ class ServedModel:
     """Day of the last sale that it learned from, in ISO 8601."""
     columns: RowReader | None
     """Reads its further columns; None if it knows the five fields only."""
+    age: VersionAge
     _trained: tuple[tuple[float, float], ...]
 
     def outside(self, houses: Matrix) -> list[tuple[int, int]]:
@@ -72,7 +74,7 @@ class ServedModel:
         return (*self.manifest.features, *self.manifest.columns)
 
     @classmethod
-    def of(cls, digest: str, manifest: Manifest, predictor: Predictor) -> "ServedModel":
+    def of(cls, digest: str, manifest: Manifest, predictor: Predictor, max_age_days: int = 0) -> "ServedModel":
         """Training ranges become float32 rows, as the input that they are compared with; categories have none."""
         ranges = [
             *((feature.trained_from, feature.trained_to) for feature in manifest.features),
@@ -82,7 +84,8 @@ class ServedModel:
         pairs = tuple(zip(lowest.tolist(), highest.tolist(), strict=True))
         valued_as_of = None if manifest.valued_as_of is None else manifest.valued_as_of.isoformat()
         columns = RowReader(manifest.columns) if manifest.columns else None
-        return cls(digest, manifest, predictor, lowest, highest, valued_as_of, columns, pairs)
+        age = VersionAge.of(manifest, max_age_days)
+        return cls(digest, manifest, predictor, lowest, highest, valued_as_of, columns, age, pairs)
 
 
 class Selection(NamedTuple):
@@ -159,8 +162,16 @@ class ModelRegistry:
     files change, what failed for an unforeseen reason a minute later too; and all of it when the deployment changes.
     """
 
-    def __init__(self, store: Store, loads: Loads | None = None, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        store: Store,
+        loads: Loads | None = None,
+        clock: Callable[[], float] = time.monotonic,
+        max_age_days: int = 0,
+    ) -> None:
+        """Versions that are older than `max_age_days` are served as outdated; 0 turns that off."""
         self._store = store
+        self._max_age_days = max_age_days
         self._loads = loads or Uncounted()
         self._clock = clock
         self._pointer = FollowedFile(store.stamp, store.deployment)
@@ -286,6 +297,6 @@ class ModelRegistry:
 
     def _load(self, version: str, digest: str) -> ServedModel:
         artifact = self._store.read(version, digest)
-        model = ServedModel.of(digest, artifact.manifest, load(artifact))
+        model = ServedModel.of(digest, artifact.manifest, load(artifact), self._max_age_days)
         self._loads.loaded(version)
         return model

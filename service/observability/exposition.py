@@ -1,8 +1,9 @@
 """The counts of all workers of this service, as one: for Prometheus, and as a summary for people and scripts."""
 
 import platform
+import time
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 from typing import Final
@@ -16,7 +17,7 @@ from prometheus_client.samples import Sample
 from pricing.artifacts.store import Store
 from pricing.errors import AppraiserError
 from service.contract import Latency, Summary
-from service.deployment.loaded_models import ModelRegistry
+from service.deployment.loaded_models import LoadedDeployment, ModelRegistry
 from service.deployment.worker_slots import RunFolder
 from service.errors import NotReadyError
 from service.observability.metrics import METRICS
@@ -29,10 +30,14 @@ LIBRARIES: Final = ("appraiser", "onnxruntime")
 class Exposition(Collector):
     """Adds up the numbers of all slots for each scrape, with the workers that run."""
 
-    def __init__(self, run: RunFolder, store: Store, models: ModelRegistry) -> None:
+    def __init__(
+        self, run: RunFolder, store: Store, models: ModelRegistry, clock: Callable[[], int] = time.time_ns
+    ) -> None:
+        """`clock` gives nanoseconds of the Unix time."""
         self._run = run
         self._store = store
         self._models = models
+        self._clock = clock
         self._build = {name: _version(name) for name in LIBRARIES}
 
     def text(self) -> Reply:
@@ -89,6 +94,14 @@ class Exposition(Collector):
                 for name, model in serving.models.items()
             ]
             yield _gauge("appraiser_model_info", info)
+            yield from self._ages(serving)
+
+    def _ages(self, serving: LoadedDeployment) -> Iterator[Metric]:
+        now, roles = self._clock(), serving.deployment.role
+        ages = {name: model.age for name, model in serving.models.items()}
+        yield _gauge("appraiser_version_age_days", [((name, roles(name)), age.days(now)) for name, age in ages.items()])
+        if limit := serving.champion.age.max_days:
+            yield _gauge("appraiser_max_version_age_days", [((), limit)])
 
     def _generation(self) -> int:
         try:

@@ -79,6 +79,12 @@ METRICS: Final[Mapping[str, Declared]] = {
     "appraiser_model_info": Declared(
         "gauge", ("version", "role", "family", "sha256"), "1 for each version in service."
     ),
+    "appraiser_version_age_days": Declared(
+        "gauge", ("version", "role"), "Days since the last sale of a version in service; without dates, since training."
+    ),
+    "appraiser_max_version_age_days": Declared(
+        "gauge", (), "Age above which a version is outdated; absent without a limit."
+    ),
 }
 
 # A prediction takes 0.1 ms, a batch of 1,000 houses some milliseconds, and what takes 10 s has lost its client.

@@ -133,6 +133,8 @@ class Answerer:
         (answer,) = render(told)
         if given is not None:
             answer["not_given"] = given.not_given[0]
+        if told.outdated is not None:
+            answer["outdated"] = told.outdated
         self._books.enter(told, request.trace)
         return json_reply(200, answer, HEADERS[outcome])
 
@@ -154,9 +156,11 @@ class Answerer:
         yield b""
         answers = render(told)
         yield b""
-        answer = {"predictions": answers, "count": len(answers)}
+        answer: dict[str, Any] = {"predictions": answers, "count": len(answers)}
         if given is not None:
             answer["not_given"] = name_the_rest(answers, given.not_given)
+        if told.outdated is not None:
+            answer["outdated"] = told.outdated
         reply = json_reply(200, answer)
         self._books.enter(told, request.trace)  # no break after this: what is in the books is answered
         self._metrics.batch(len(answers))
@@ -172,11 +176,12 @@ class Answerer:
         prediction: Prediction,
         run: PredictionRun,
     ) -> ServedPredictions:
-        predicted_at = timestamp(self._clock())
+        now, age = self._clock(), chosen.model.age
+        outdated = age.outdated(now) if now >= age.outdated_from else None
         names = self._names(request.trace, len(houses))
         entries = list(zip(names, houses, *prediction[:3], strict=True))
         outside = chosen.model.outside(matrix)
-        return ServedPredictions(chosen, entries, matrix, given, outside, prediction, run, predicted_at)
+        return ServedPredictions(chosen, entries, matrix, given, outside, prediction, run, timestamp(now), outdated)
 
     def _names(self, trace: Trace, count: int) -> list[str]:
         """A prediction that is a request's only one has its name, so that its log line is found by it too."""

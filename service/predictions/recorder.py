@@ -1,7 +1,7 @@
 """The predictions that were served, and their records: in the journal and in the metrics."""
 
 from collections import Counter
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from pricing.house import Matrix
 from pricing.inference.predictor import Prediction
@@ -26,6 +26,8 @@ class ServedPredictions(NamedTuple):
     prediction: Prediction
     run: PredictionRun
     predicted_at: str
+    outdated: dict[str, Any] | None
+    """Of the answer; None if its version is within its limit of age."""
 
 
 class JournalWriter(Protocol):
