@@ -1,6 +1,6 @@
 """A version that is older than the limit says so: in answers, in /health/ready and in /metrics. It still answers."""
 
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any, Final
 
@@ -131,7 +131,7 @@ def test_the_age_counts_days_of_utc_whatever_the_clock_shows(published: Artifact
 
 
 def test_the_age_of_sales_without_dates_counts_from_the_training(published: Artifact) -> None:
-    trained = datetime(2023, 10, 2, 1, 30, tzinfo=UTC).astimezone(tz=None)
+    trained = datetime(2023, 10, 1, 20, 30, tzinfo=timezone(timedelta(hours=-5)))  # the next day in UTC
     age = VersionAge.of(published.manifest.model_copy(update={"created_at": trained}), LIMIT)
 
     assert age.outdated(TOO_LATE) is None
