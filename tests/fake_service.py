@@ -73,14 +73,14 @@ def calibration() -> Calibration:
     return Calibration(rows=200, levels=tuple(RATIOS), quantiles=quantiles)
 
 
-def fake_model(manifest: Manifest, graph: Runs) -> ServedModel:
+def fake_model(manifest: Manifest, graph: Runs, max_age_days: int = 0) -> ServedModel:
     """Version v1.2.3, trained on the ranges of TRAINED; what else is in the manifest stays."""
     features = [
         feature.model_copy(update=dict(zip(("trained_from", "trained_to"), TRAINED[feature.name], strict=True)))
         for feature in manifest.features
     ]
     changed = manifest.model_copy(update={"version": "v1.2.3", "features": tuple(features)})
-    return ServedModel.of(DIGEST, changed, Predictor(graph, calibration()))
+    return ServedModel.of(DIGEST, changed, Predictor(graph, calibration()), max_age_days)
 
 
 def resources(

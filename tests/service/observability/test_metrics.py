@@ -43,7 +43,7 @@ class Service:
         self.run = RunFolder(root)
         self.slot = self.run.claim()
         self.metrics = WorkerMetrics(Files.of(*self.slot.metrics))
-        self.model = fake_model(changed, ThousandDollarsASquareFoot())
+        self.model = fake_model(changed, ThousandDollarsASquareFoot(), settings.max_version_age_days)
         models = Always(self.model)
         self.exposition = Exposition(self.run, NO_STORE, models)
         resources = Resources(
@@ -244,7 +244,10 @@ def test_threads_lose_no_count() -> None:
     assert histograms.cells["appraiser_request_seconds_sum"].value == 400.0
 
 
-def test_a_service_that_has_seen_everything_says_what_is_declared_and_nothing_else(service: Service) -> None:
+def test_a_service_that_has_seen_everything_says_what_is_declared_and_nothing_else(
+    published: Artifact, tmp_path: Path
+) -> None:
+    service = Service(tmp_path, published.manifest, DEFAULTS.model_copy(update={"max_version_age_days": 90}))
     for house in (HOUSE, HOUSE, HOUSE | {"age_years": 200}):
         service.client.post("/predict", json=house)
     service.client.post("/predict/batch", json={"houses": [HOUSE, HOUSE]})
