@@ -5,11 +5,12 @@ What a command needs is imported inside it, so that a host without scikit-learn 
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 import click
+from click.shell_completion import get_completion_class
 
-from cli import deployment, journal, keys, serve, training, versions
+from cli import deployment, journal, keys, serving, training, versions
 from cli.context import Workspace
 from cli.endings import Commands
 from pricing.artifacts.store import Store
@@ -43,6 +44,43 @@ def main(ctx: click.Context, artifacts: Path, run: Path, journal: Path) -> None:
     ctx.obj = Workspace(Store(artifacts), KeyStore(artifacts), run, journal)
 
 
+@click.command()
+@click.argument("shell", type=click.Choice(("bash", "zsh", "fish")))
+def completion(shell: str) -> None:
+    """Print the script that completes commands, options and versions in SHELL."""
+    kind = get_completion_class(shell)
+    if kind is not None:  # click has one for each choice
+        click.echo(kind(main, {}, "appraiser", "_APPRAISER_COMPLETE").source())
+
+
+EXAMPLES: Final = {
+    "train": (
+        "appraiser train",
+        "appraiser train --data sales.csv --columns all --deploy",
+        "appraiser train --data sales.csv --rename sqft_living=square_feet --unit distance_to_city=km",
+    ),
+    "retrain": ("appraiser retrain --data newer.csv", "appraiser retrain --data newer.csv --dry-run"),
+    "recalibrate": ("appraiser recalibrate --data newer.csv --deploy",),
+    "models": ("appraiser models",),
+    "verify": ("appraiser verify v1.0.0",),
+    "study": ("appraiser study v1.0.0 --data newer.csv --by zip_code",),
+    "promote": ("appraiser promote v1.1.0",),
+    "rollback": ("appraiser rollback",),
+    "split": ("appraiser split v1.0.0=90 v1.1.0=10", "appraiser split v1.0.0=100"),
+    "replay": ("appraiser replay 01a213a0-e734-772e-95a2-173959bf94c9",),
+    "predict": (
+        "appraiser predict --square-feet 2000 --bedrooms 3 --bathrooms 2 --age-years 10 --distance-to-city 5",
+        "appraiser predict house.json --confidence 0.5",
+        "curl -s example.com/houses.json | appraiser predict - --json",
+    ),
+    "serve": ("appraiser serve",),
+    "completion": (
+        'eval "$(appraiser completion bash)"    # in ~/.bashrc',
+        'eval "$(appraiser completion zsh)"     # in ~/.zshrc',
+        "appraiser completion fish | source     # in ~/.config/fish/config.fish",
+    ),
+}
+
 for command in (
     *(
         training.train,
@@ -54,6 +92,8 @@ for command in (
         deployment.promote,
         deployment.rollback,
     ),
-    *(deployment.split, journal.replay, keys.keys, serve.serve),
+    *(deployment.split, journal.replay, keys.keys, serving.predict, serving.serve, completion),
 ):
+    if command.name in EXAMPLES:
+        command.epilog = "\n".join(["\b", "Examples:", *(f"  {line}" for line in EXAMPLES[command.name])])
     main.add_command(command)

@@ -25,6 +25,15 @@ class Workspace(NamedTuple):
     journal: Path
 
 
+def _complete_version(ctx: click.Context, _param: click.Parameter, beginning: str) -> list[str]:
+    """The published versions, for the completion of a shell, which runs no command and so makes no Workspace."""
+    root = ctx.find_root().params["artifacts"]
+    return [version for version in Store(root).versions() if version.startswith(beginning)]
+
+
+version_argument = click.argument("version", shell_complete=_complete_version)
+
+
 def exit_unless(confirmed: bool) -> None:  # noqa: FBT001 -- its only argument
     """Exit with UNCONFIRMED if no worker has confirmed a deployment."""
     if not confirmed:

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 import click
 
-from cli.context import Workspace, exit_unless, roll_out_and_report
+from cli.context import Workspace, exit_unless, roll_out_and_report, version_argument
 from pricing.artifacts import deployment as plans
 from pricing.artifacts.manifest import is_version
 
@@ -22,7 +22,7 @@ def _weights(_ctx: click.Context, _param: click.Parameter, value: tuple[str, ...
 
 
 @click.command()
-@click.argument("version")
+@version_argument
 @click.pass_obj
 def promote(place: Workspace, version: str) -> None:
     """Deploy VERSION after checking it as `verify` does; ends a split."""

@@ -5,7 +5,7 @@ from typing import cast
 
 import click
 
-from cli.context import Workspace
+from cli.context import Workspace, version_argument
 from cli.sales import DataOptions, data_options, training_libraries
 from pricing.artifacts.deployment import Deployment
 from pricing.artifacts.store import Store
@@ -29,7 +29,7 @@ def models(place: Workspace) -> None:
 
 
 @click.command()
-@click.argument("version")
+@version_argument
 @click.pass_obj
 def verify(place: Workspace, version: str) -> None:
     """Check digest, manifest and examples of VERSION, in a child process with limits."""
@@ -41,7 +41,7 @@ def verify(place: Workspace, version: str) -> None:
 
 
 @click.command()
-@click.argument("version")
+@version_argument
 @data_options(required=True)
 @click.option("--by", metavar="COLUMN", help="Also by category of this column of the file.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")

@@ -17,6 +17,7 @@ from pricing.inference.sandbox import load_in_sandbox
 from train.errors import TrainingError
 from train.models.training import Plan, train
 from train.models.worth import check_worth
+from train.promotion.progress import progress, steps
 from train.promotion.rolling_origin import MONTHS, pooled, with_rolling_origins
 from train.promotion.versions import next_version, salt
 from train.sales import rows as data
@@ -69,12 +70,7 @@ def train_and_publish(store: Store, order: TrainOptions, console: Console | None
     reading = replace(order.reading, others=wanted(order.columns))
     sales = data.synthetic(order.seed) if order.data is None else data.read(order.data, order.query, reading)
     tell_rows(console, sales)
-    with console.status("starting") as status:
-
-        def tell(step: str) -> None:
-            status.update(step)
-            console.print(f"  {step}")
-
+    with progress(console, steps(sales, order.family, order.columns)) as tell:
         artifact = train(sales, Plan(version, salt(store), order.seed, order.family, order.columns), tell)
         artifact = with_rolling_origins(artifact, sales, tell)
     if order.version is None:

@@ -23,6 +23,7 @@ from train.errors import TrainingError
 from train.models.family_names import FamilyName
 from train.models.training import Plan, train
 from train.promotion.judge import LEVEL, TOO_FEW, Candidate, JudgementRows, Verdict, judge
+from train.promotion.progress import progress, steps
 from train.promotion.publish import publish, publish_next, quiet, tell_rows
 from train.promotion.rolling_origin import with_rolling_origins
 from train.promotion.versions import contract, contract_of, next_version
@@ -68,12 +69,7 @@ def retrain(store: Store, order: RetrainOptions, console: Console | None = None)
     sales = data.read(order.data, order.query, replace(order.reading, others=others))
     tell_rows(console, sales)
     split = champion.manifest.split
-    with console.status("starting") as status:
-
-        def tell(step: str) -> None:
-            status.update(step)
-            console.print(f"  {step}")
-
+    with progress(console, steps(sales, order.family, columns, judged=True)) as tell:
         unseen = unseen_by(champion.manifest, sales)
         if transition := _transition(champion.manifest, version):
             tell(transition)

@@ -5,7 +5,6 @@ For each of some past dates, a version learns from the sales until then only, an
 """
 
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
 from typing import Final
 
 import numpy as np
@@ -48,10 +47,13 @@ def _origins(manifest: Manifest, sales: Sales, tell: Tell) -> Iterator[Origin]:
     for number in range(ORIGINS):
         last = days.max() - np.timedelta64(MONTHS * MONTH_DAYS + number * STEP_DAYS)
         known = sales.where(days <= last)
-        with suppress(DataError):  # too few sales until then
+        tell(f"rolling origin {last}: learning from {len(known.prices):,} sales")
+        try:
             version = train(known, plan, lambda _: None)
+        except DataError as error:
+            tell(f"left out: rolling origin {last}, since {error}")
+        else:
             months = tuple(_months(version, sales, days - last))
-            tell(f"rolling origin {last}: learned from {len(known.prices):,} sales, {len(months)} months follow")
             yield Origin(last_sale=last.item(), rows=len(known.prices), months=months)
 
 

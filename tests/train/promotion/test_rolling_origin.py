@@ -9,7 +9,7 @@ from click.testing import CliRunner
 from cli import main
 from pricing.artifacts.store import Artifact, Store
 from tests.column_sales import columns, write
-from train.promotion.rolling_origin import pooled, with_rolling_origins
+from train.promotion.rolling_origin import ORIGINS, pooled, with_rolling_origins
 from train.sales import rows as data
 from train.sales.rows import Reading
 
@@ -50,8 +50,9 @@ def test_sales_without_dates_and_too_few_sales_have_no_origins(knowing: Artifact
     told: list[str] = []
     undated = data.read(dated, reading=Reading(rename={"sold_on": "closed_on"}))
     assert with_rolling_origins(knowing, undated, told.append) is knowing
+    assert told == []
     sales = data.read(dated, reading=Reading(others=None))
     assert sales.sold_on is not None
     few = sales.where(sales.sold_on > sales.sold_on.max() - 91)
     assert with_rolling_origins(knowing, few, told.append).manifest.metrics.rolling_origins == ()
-    assert told == []
+    assert len([sentence for sentence in told if sentence.startswith("left out: rolling origin ")]) == ORIGINS
