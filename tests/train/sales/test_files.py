@@ -85,7 +85,7 @@ def test_what_programs_add_to_a_file_does_not_matter(content: str | bytes, tmp_p
         (f"sep=;\n{HEADER}\n{ROW}\n", "cells must be separated by commas"),
         (f"note,{HEADER}\n" + f'a,{ROW}\n"3 inch,{ROW}\n' + f"a,{ROW}\n" * 9_000, "line 3: a quote"),
         (f"note,{HEADER}\n" + f'a,{ROW}\n"3 inch,{ROW}\n' + f"a,{ROW}\n" * 9 + f'b",{ROW}\n', "line 3: a quote"),
-        (HEADER.replace("square_feet", "Square Feet") + f"\n{ROW}\n", "`--rename Square Feet=square_feet`"),
+        (HEADER.replace("square_feet", "Square Feet") + f"\n{ROW}\n", "`--rename 'Square Feet=square_feet'`"),
     ],
 )
 def test_a_file_that_would_be_misread_is_refused(content: str, expected: str, tmp_path: Path) -> None:
