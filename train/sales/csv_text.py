@@ -17,7 +17,7 @@ from typing import Final, NamedTuple
 from train.errors import DataError
 from train.sales.table import Broken, Cells, Table
 
-ENCODED: Final = "is not valid UTF-8, so it is read as Windows-1252"
+ENCODED: Final = "is not valid UTF-8, so it is read as Windows-1252; if that is not its encoding, save it as UTF-8"
 _SEPARATOR: Final = re.compile(r"(?i)\"?sep=(.)\"?\n")
 _LINE_ENDS: Final = re.compile("\r+\n|\r")
 _ODD: Final = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ufffd]")

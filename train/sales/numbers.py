@@ -23,7 +23,6 @@ MIN_MARKED: Final = 2  # a mark in one cell only may be a slip
 MIN_PROOF: Final = 0.01  # cells that prove decimal points, as a share of those that may have either
 _PLAIN: Final = re.compile(r"[+-]?(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d+)?", re.ASCII)
 _AMBIGUOUS: Final = re.compile(r"[+-]?[1-9]\d{0,2}(?:\.\d{3})+", re.ASCII)
-_THOUSANDS: Final = re.compile(r"[+-]?[1-9]\d{0,2}(?:\.\d{3}){2,}", re.ASCII)
 _DECIMAL: Final = re.compile(r"[+-]?(?:0?\.\d*|\d+\.(?:\d{1,2}|\d{4,})?|0\.\d+|\d{4,}\.\d+)(?:[eE][+-]?\d+)?")
 _GROUPED_BY: Final = {
     mark: re.compile(rf"[+-]?\d{{1,3}}(?:{mark}\d{{3}})*(?:\.\d+)?", re.ASCII) for mark in (",", " ", "'", "\u2019")
@@ -70,11 +69,12 @@ def numbers(cells: Cells, *, from_text: bool = True) -> Numbers:
 
 
 def _are_decimal(texts: Collection[str]) -> bool:
-    """Whether the points of a column are proved to be decimal points."""
-    proofs, ambiguous, thousands = (
-        sum(pattern.fullmatch(text) is not None for text in texts) for pattern in (_DECIMAL, _AMBIGUOUS, _THOUSANDS)
-    )
-    return proofs > thousands and proofs >= MIN_PROOF * ambiguous
+    """Whether the points of a column are proved to be decimal points, or no cell leaves that open."""
+    ambiguous = [text for text in texts if _AMBIGUOUS.fullmatch(text)]
+    if not ambiguous:
+        return True
+    proofs = sum(_DECIMAL.fullmatch(text) is not None for text in texts)
+    return proofs >= MIN_PROOF * len(ambiguous) and proofs > sum(text.count(".") > 1 for text in ambiguous)
 
 
 class _Marks(NamedTuple):

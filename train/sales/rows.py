@@ -32,8 +32,6 @@ FIRST_DATE: Final = date(1800, 1, 1)
 SQUARE_METER: Final = 10.763910416709722  # square feet
 KILOMETER: Final = 0.621371192237334  # miles
 
-_NUMBER: Final = re.compile(r"[\d\s.,:+-]*\d[\d\s.,:+-]*")  # or a date, or several numbers
-
 Dates = NDArray[np.datetime64]
 
 
@@ -150,9 +148,6 @@ def _renamed(path: Path, table: Table, rename: Mapping[str, str]) -> Table:
 
 
 def _names(table: Table) -> str:
-    """The columns for a message, which must not print a row of the file if that stands where names should."""
-    if any(map(_NUMBER.fullmatch, table.columns)):
-        return "numbers in the first line, which must hold the names"
     return tables.shortened(table.columns)
 
 
@@ -170,7 +165,7 @@ def _check_columns(path: Path, table: Table, reading: Reading) -> None:
 
 
 def _advice(missing: Sequence[str], table: Table) -> str:
-    """How to name what is missing; a column whose name differs in case, spaces and hyphens only is found."""
+    """The option that names what is missing; names that differ in case, spaces and hyphens only are found."""
     there = {_letters(name): name for name in reversed(list(table.columns))}
     pairs = [f"{there[_letters(name)]}={name}" for name in missing if _letters(name) in there]
     if not pairs:
@@ -283,7 +278,7 @@ def _dates(table: Table, reading: Reading, refusals: _Refusals) -> Dates | None:
 
 def day_of(cell: object) -> date | None:
     """The day of a date, or of a moment, in ISO 8601, with or without hyphens."""
-    text = str(cell).strip()
+    text = str(int(cell) if isinstance(cell, float) and cell.is_integer() else cell).strip()
     try:
         return datetime.fromisoformat(text).date() if len(text) >= len("20141013") else None
     except ValueError:
