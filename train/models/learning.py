@@ -165,7 +165,9 @@ def useful(rows: Rows, out: OutOfFold, tell: Tell) -> tuple[Values, ...]:
         if gain >= MIN_GAIN and sure >= MIN_SURE:
             kept.append(column)
         else:
-            tell(f"left out: {column.name}, since the error without it rises by {gain:.2%}, expected {MIN_GAIN:.1%}")
+            expected = f"{MIN_GAIN:.1%} and {MIN_SURE:g} standard errors"
+            rises = f"the error without it rises by {gain:.2%}, {sure:.1f} standard errors"
+            tell(f"left out: {column.name}, since {rises}, expected {expected}")
     return tuple(kept)
 
 

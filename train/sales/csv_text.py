@@ -1,7 +1,8 @@
 """CSV text as people have it: one line a row, whatever program wrote it.
 
 * Line ends of any system, a byte order mark, `sep=,` before the header, spaces after commas, and a Ctrl-Z at the end.
-* UTF-8; if it is not, the Western European encoding of Windows, with a note.
+* UTF-8; if it is not, the Western European encoding of Windows, with a note. Numbers are the same in all encodings of
+  one byte a character, so a character that Windows-1252 does not know costs only itself.
 * A row of another number of cells is refused by itself. Lines of nothing but commas and spaces are not rows.
 * A quote that is not closed swallows the rows behind it, so it refuses the file, with the line where it begins.
 """
@@ -16,10 +17,14 @@ from typing import Final, NamedTuple
 from train.errors import DataError
 from train.sales.table import Broken, Cells, Table
 
-ENCODED: Final = "is not valid UTF-8, so it is read as Windows-1252"
+ENCODED: Final = "is not valid UTF-8, so it is read as Windows-1252; if that is not its encoding, save it as UTF-8"
 _SEPARATOR: Final = re.compile(r"(?i)\"?sep=(.)\"?\n")
 _LINE_ENDS: Final = re.compile("\r+\n|\r")
-_CONTROL: Final = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
+_ODD: Final = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ufffd]")
+MAX_ODD: Final = 0.03  # of the first characters: remarks have one here and there, a tenth of a binary file is odd
+_END: Final = "end of file"
+_OF_NUMBERS: Final = frozenset('0123456789.$-+ "')
+MIN_NUMBERS: Final = 3  # a remark has commas, and hardly any numbers between them
 
 
 def read(path: Path) -> Table:
@@ -28,12 +33,12 @@ def read(path: Path) -> Table:
     text = _LINE_ENDS.sub("\n", text)
     if declared := _SEPARATOR.match(text):
         if declared[1] != ",":
-            raise _other_separator(path)
+            raise _other_separator(path, declared[1])
         text = "\n" + text[declared.end() :]  # an empty line is skipped, and counted
     records = _records(path, text)
     names = [name.strip() for name in next(records, _Record(1, 1, [""])).cells]
-    if len(names) == 1 and {";", "\t", "|"} & set(names[0]):
-        raise _other_separator(path)
+    if len(names) == 1 and (other := next((mark for mark in ";\t|" if mark in names[0]), None)):
+        raise _other_separator(path, other)
     rows: list[list[str]] = []
     lines: list[int] = []
     broken: list[Broken] = []
@@ -61,49 +66,48 @@ class _Record(NamedTuple):
 
 def _records(path: Path, text: str) -> Iterator[_Record]:
     """The records that hold anything. Raises DataError if a quote is not closed."""
-    reader = csv.reader(io.StringIO(text), skipinitialspace=True)
-    line = height = 1
+    reader = csv.reader(io.StringIO(text + _END), skipinitialspace=True)
+    line = 1
     try:
         for row in reader:
+            if row == [_END]:
+                return
             height = reader.line_num + 1 - line
             if any(map(str.strip, row)):
                 yield _Record(line, height, row)
             line += height
-    except csv.Error as error:
-        raise _unclosed(path, line) from error
-    _check_closed(path, text, line - height)
+    except csv.Error as error:  # a cell beyond the limit
+        limit = csv.field_size_limit()
+        if len(text.split("\n", line)[line - 1]) <= limit:
+            raise _unclosed(path, line) from error
+        msg = f"{path}: line {line}: a cell has more than {limit:,} characters; shorten it, or remove its column"
+        raise DataError(msg) from error
+    raise _unclosed(path, line - height)
 
 
 def _decoded(path: Path) -> tuple[str, tuple[str, ...]]:
     data = path.read_bytes()
     notes: tuple[str, ...] = ()
     try:
-        text = data.decode("utf-8-sig")
+        text = data.decode()
     except UnicodeDecodeError:
         notes = (f"{path.name} {ENCODED}",)
-        try:
-            text = data.decode("cp1252")
-        except UnicodeDecodeError as error:
-            raise _not_text(path) from error
-    text = text.rstrip("\x1a\r\n") + "\n"
-    if _CONTROL.search(text[:4096]):
+        text = data.decode("cp1252", errors="replace")
+    text = text.lstrip("\ufeff").rstrip("\x1a\r\n") + "\n"
+    beginning = text[:4096]
+    if len(_ODD.findall(beginning)) > MAX_ODD * len(beginning):
         raise _not_text(path)
     return text, notes
 
 
-def _check_closed(path: Path, text: str, line: int) -> None:
-    """Raise DataError if the last record, which begins on this line, ends within quotes."""
-    tail = text.split("\n", max(line, 1) - 1)[-1]
-    try:
-        for _ in csv.reader(io.StringIO(tail), skipinitialspace=True, strict=True):
-            pass
-    except csv.Error as error:
-        raise _unclosed(path, line) from error
-
-
 def _holds_rows(cells: list[str], width: int) -> bool:
-    """Whether a cell of several lines has swallowed lines that look like rows."""
-    return any(line.count(",") >= width - 1 for cell in cells for line in cell.split("\n")[1:])
+    """Whether a cell of several lines has swallowed lines that look like rows: as many cells, some of them numbers."""
+    lines = (line.split(",") for cell in cells for line in cell.split("\n")[1:])
+    return any(len(parts) >= width and sum(map(_is_number, parts)) >= MIN_NUMBERS for parts in lines)
+
+
+def _is_number(cell: str) -> bool:
+    return bool(cell) and set(cell) <= _OF_NUMBERS
 
 
 def _cells(count: int) -> str:
@@ -114,8 +118,9 @@ def _unclosed(path: Path, line: int) -> DataError:
     return DataError(f'{path}: line {line}: a quote (") is opened and not closed; close it, or remove it')
 
 
-def _other_separator(path: Path) -> DataError:
-    return DataError(f"{path}: cells must be separated by commas")
+def _other_separator(path: Path, found: str) -> DataError:
+    kind = {";": "semicolons", "\t": "tabs"}.get(found, found)
+    return DataError(f"{path}: cells must be separated by commas, found {kind}; save the file as CSV with commas")
 
 
 def _not_text(path: Path) -> DataError:

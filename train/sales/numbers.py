@@ -1,14 +1,14 @@
 """From cells as people write them to numbers, by the whole column and never by one cell.
 
 * `$450,000`, `1 500` and `1'500` are numbers if the marks are used alike in the whole column.
-* A point followed by three digits is a decimal point only if another cell of the column proves that points are decimal
-  points: `450.000` may be 450 or 450,000.
+* A point followed by three digits is a decimal point only if enough other cells of the column prove that points are
+  decimal points: `450.000` may be 450 or 450,000, and one cell with `99.5` may be a slip.
 * A cell that is not a number is returned as it was written, so that the refusal can show it.
 """
 
 import math
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -20,6 +20,7 @@ MISSING: Final = frozenset(
     {"", "na", "n/a", "nan", "null", "none", "#n/a", "-", "?", "inf", "-inf", "+inf", "infinity"}
 )
 MIN_MARKED: Final = 2  # a mark in one cell only may be a slip
+MIN_PROOF: Final = 0.01  # cells that prove decimal points, as a share of those that may have either
 _PLAIN: Final = re.compile(r"[+-]?(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d+)?", re.ASCII)
 _AMBIGUOUS: Final = re.compile(r"[+-]?[1-9]\d{0,2}(?:\.\d{3})+", re.ASCII)
 _DECIMAL: Final = re.compile(r"[+-]?(?:0?\.\d*|\d+\.(?:\d{1,2}|\d{4,})?|0\.\d+|\d{4,}\.\d+)(?:[eE][+-]?\d+)?")
@@ -52,7 +53,7 @@ def numbers(cells: Cells, *, from_text: bool = True) -> Numbers:
         elif isinstance(cell, int | float) and not isinstance(cell, bool):
             values[row] = _finite(cell)
     marks = _marks_of(texts.values())
-    decimal = any(_DECIMAL.fullmatch(text) for text in texts.values())
+    decimal = _are_decimal(texts.values())
     unread: dict[int, str] = {}
     ambiguous = 0
     for row, text in texts.items():
@@ -65,6 +66,15 @@ def numbers(cells: Cells, *, from_text: bool = True) -> Numbers:
         else:
             values[row] = _finite(float(plain))
     return Numbers(values, unread, ambiguous * 2 > len(texts))
+
+
+def _are_decimal(texts: Collection[str]) -> bool:
+    """Whether the points of a column are proved to be decimal points, or no cell leaves that open."""
+    ambiguous = [text for text in texts if _AMBIGUOUS.fullmatch(text)]
+    if not ambiguous:
+        return True
+    proofs = sum(_DECIMAL.fullmatch(text) is not None for text in texts)
+    return proofs >= MIN_PROOF * len(ambiguous) and proofs > sum(text.count(".") > 1 for text in ambiguous)
 
 
 class _Marks(NamedTuple):

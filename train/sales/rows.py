@@ -1,6 +1,8 @@
 """From a file of sales to rows that every later step may trust."""
 
 import hashlib
+import re
+import shlex
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
@@ -154,7 +156,7 @@ def _check_columns(path: Path, table: Table, reading: Reading) -> None:
     missing = [name for name in dict.fromkeys(needed) if name not in table.columns]
     if missing and not (table.has_text_numbers is False and not table.lines):
         expected = f"expected {', '.join(COLUMNS)}; found {_names(table)}"
-        msg = f"{path}: missing column {', '.join(missing)}; {expected}{_other_case(missing, table)}"
+        msg = f"{path}: missing column {', '.join(missing)}; {expected}; {_advice(missing, table)}"
         raise DataError(msg)
     for name in (*needed, *(reading.others or ())):
         if name in table.repeated:
@@ -162,17 +164,17 @@ def _check_columns(path: Path, table: Table, reading: Reading) -> None:
             raise DataError(msg)
 
 
-def _other_case(missing: Sequence[str], table: Table) -> str:
-    """A hint if a missing column differs in case or spaces only."""
-    by_letters = {_letters(name): name for name in table.columns}
-    for name in missing:
-        if found := by_letters.get(_letters(name)):
-            return f"; `--rename {found}={name}` renames a column"
-    return ""
+def _advice(missing: Sequence[str], table: Table) -> str:
+    """The option that names what is missing; names that differ in case, spaces and hyphens only are found."""
+    there = {_letters(name): name for name in reversed(list(table.columns))}
+    pairs = [f"{there[_letters(name)]}={name}" for name in missing if _letters(name) in there]
+    if not pairs:
+        return f"`--rename NAME={missing[0]}` renames a column"
+    return f"`--rename {shlex.quote(','.join(pairs))}` renames what is there"
 
 
 def _letters(name: str) -> str:
-    return "".join(filter(str.isalnum, name)).lower()
+    return re.sub(r"[\s_-]", "", name).lower()
 
 
 class _Refusals:
@@ -256,7 +258,8 @@ def _broken_rules(name: str, values: Column, unread: Mapping[int, str]) -> dict[
     if not unread:
         return rules
     example = next(iter(unread.values()))[:CELL_SHOWN]
-    return {f'not a number as the other cells are, such as "{example}"': is_unread, **rules}
+    others = " as the other cells are" if np.isfinite(values).any() else ""
+    return {f'not a number{others}, such as "{example}"': is_unread, **rules}
 
 
 def _dates(table: Table, reading: Reading, refusals: _Refusals) -> Dates | None:
@@ -275,7 +278,7 @@ def _dates(table: Table, reading: Reading, refusals: _Refusals) -> Dates | None:
 
 def day_of(cell: object) -> date | None:
     """The day of a date, or of a moment, in ISO 8601, with or without hyphens."""
-    text = str(cell).strip()
+    text = str(int(cell) if isinstance(cell, float) and cell.is_integer() else cell).strip()
     try:
         return datetime.fromisoformat(text).date() if len(text) >= len("20141013") else None
     except ValueError:

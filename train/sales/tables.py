@@ -2,6 +2,7 @@
 
 import glob
 import json
+import re
 import stat
 import textwrap
 from collections.abc import Callable, Collection, Iterator, Mapping
@@ -55,6 +56,7 @@ _NUMERIC: Final = (
 _FLOATING: Final = ("FLOAT", "DOUBLE", "DECIMAL")
 _NESTED: Final = ("[", "STRUCT", "MAP", "UNION", "BLOB")
 BOOLEAN: Final = "BOOLEAN"
+_NUMBERS: Final = re.compile(r"[\s.,:+-]*\d[\d\s.,:+-]*")  # one, several, or a date
 
 RunQuery = Callable[[str], dict[str, NDArray[Any]]]
 
@@ -240,5 +242,7 @@ def _quoted(name: str) -> str:
 
 
 def shortened(names: Collection[str]) -> str:
-    """The names of columns in a message."""
+    """The names of columns in a message, which prints no row of a file without a header."""
+    if any(map(_NUMBERS.fullmatch, names)):
+        return "numbers in the first line, which must hold the names"
     return textwrap.shorten(", ".join(names), 300) or "an empty line"

@@ -14,7 +14,7 @@ from train.errors import DataError
 from train.models.worth import check_variation
 from train.sales import rows as data
 from train.sales.numbers import numbers
-from train.sales.rows import KILOMETER, SQUARE_METER, Reading
+from train.sales.rows import KILOMETER, SQUARE_METER, Reading, day_of
 
 CASES: Final = ROOT.parent / "shared" / "cases" / "files.py"
 HEADER: Final = "square_feet,bedrooms,bathrooms,age_years,distance_to_city,price"
@@ -70,6 +70,14 @@ GOOD: Final[dict[str, str | bytes]] = {
     "several Ctrl-Z": f"{HEADER}\r\n{ROW}\r\n{ROW}\r\n\x1a\x1a".encode(),
     "curly quotes of Windows": f"note,{HEADER}\n\u201chome\u201d,{ROW}\ncaf\u00e9,{ROW}\n".encode("cp1252"),
     "quotes inside of a cell": f'note,{HEADER}\n12" pipe,{ROW}\n"say ""hi""",{ROW}\n',
+    "quotes that are not doubled, to the last line": f'note,{HEADER}\n"a 3" pipe",{ROW}\n"say \\"hi\\" now",{ROW}\n',
+    "a remark of two lines with commas": f'note,{HEADER}\n"nice,\nold, red, 3, 2, warm, dry, big",{ROW}\na,{ROW}\n',
+    "control characters in a remark": f"note,{HEADER}\ntwo\x0bparts\x0c\x1f,{ROW}\na,{ROW}\n",
+    "two byte order marks": f"\ufeff\ufeff{HEADER}\n{ROW}\n{ROW}\n",
+    "a letter of Windows-1250 that Windows-1252 does not know": f"city,{HEADER}\n\u0179le,{ROW}\na,{ROW}\n".encode(
+        "cp1250"
+    ),
+    "two encodings": f"city,{HEADER}\n\u00c1vila,{ROW}\n".encode() + f"Z\u00fcrich,{ROW}\n".encode("latin-1"),
 }
 
 
@@ -85,12 +93,58 @@ def test_what_programs_add_to_a_file_does_not_matter(content: str | bytes, tmp_p
         (f"sep=;\n{HEADER}\n{ROW}\n", "cells must be separated by commas"),
         (f"note,{HEADER}\n" + f'a,{ROW}\n"3 inch,{ROW}\n' + f"a,{ROW}\n" * 9_000, "line 3: a quote"),
         (f"note,{HEADER}\n" + f'a,{ROW}\n"3 inch,{ROW}\n' + f"a,{ROW}\n" * 9 + f'b",{ROW}\n', "line 3: a quote"),
-        (HEADER.replace("square_feet", "Square Feet") + f"\n{ROW}\n", "`--rename Square Feet=square_feet`"),
+        (HEADER.replace("square_feet", "Square Feet") + f"\n{ROW}\n", "`--rename 'Square Feet=square_feet'`"),
+        (f"sep=;\n{HEADER}\n{ROW}\n", "found semicolons; save the file as CSV with commas"),
+        (f"note,{HEADER}\na,{ROW}\n{'x' * 140_000},{ROW}\n", "line 3: a cell has more than 131,072 characters"),
+        (f'note,{HEADER}\n"{"x" * 140_000}",{ROW}\n', "line 2: a cell has more than 131,072 characters"),
     ],
 )
 def test_a_file_that_would_be_misread_is_refused(content: str, expected: str, tmp_path: Path) -> None:
     with pytest.raises(DataError, match=re.escape(expected)):
         data.read(write(tmp_path, content))
+
+
+def test_the_names_that_differ_in_case_and_spaces_are_offered_together(tmp_path: Path) -> None:
+    header = "$/SQUARE FEET,SQUARE FEET,Bed-Rooms,bathrooms,age_years,distance_to_city,PRICE"
+    with pytest.raises(DataError, match=r"`--rename 'SQUARE FEET=square_feet,Bed-Rooms=bedrooms,PRICE=price'`"):
+        data.read(write(tmp_path, f"{header}\n1,{ROW}\n"))
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        '"{5BBE9CB3}","42000","1995-12-21 00:00","NE4 9DN","MATFEN PLACE"',
+        "Bern,2000,3,2.5",
+        "0.00632  18.00   2.310  0",
+        "MATFEN PLACE,2019-07-01",
+    ],
+)
+def test_a_file_without_a_header_is_refused_and_its_first_row_is_not_printed(row: str, tmp_path: Path) -> None:
+    path = write(tmp_path, f"{row}\n{row}\n")
+    for reading in (Reading(), Reading({"PRICE": "price"})):
+        with pytest.raises(DataError, match="found numbers in the first line, which must hold the names") as error:
+            data.read(path, reading=reading)
+        assert [cell for cell in re.findall(r"[\w.]{4,}", row) if cell in str(error.value)] == []
+
+
+def test_a_column_in_which_no_cell_is_a_number_is_not_compared_with_other_cells(tmp_path: Path) -> None:
+    euros = "\n".join([HEADER, *[ROW.replace("400000", '"\u20ac458,150.00"')] * 3])
+    with pytest.raises(DataError, match=re.escape('price not a number, such as "\u20ac458,150.00": 3 rows')):
+        data.read(write(tmp_path, euros))
+
+
+@pytest.mark.parametrize(
+    "slips", [["99.5"], ["450000.50"], ["450."], ["1.250.000", "99.5"], ["1.250.000"] * 3 + ["9.5"] * 3]
+)
+def test_a_slip_does_not_prove_that_points_are_decimal_points(slips: list[str]) -> None:
+    found = numbers(["450.000"] * 150 + slips)
+    assert found.is_ambiguous
+    assert np.isnan(found.values[:150]).all()
+
+
+def test_a_slip_does_not_disprove_it_either() -> None:
+    found = numbers(["47.511"] * 90 + ["47.52"] * 10 + ["1.234.567"])
+    assert (found.values[[0, 99]].tolist(), found.unread) == ([47.511, 47.52], {100: "1.234.567"})
 
 
 @pytest.mark.parametrize(
@@ -200,6 +254,11 @@ def test_what_is_no_date_is_a_refused_row(cell: str, reason: str, tmp_path: Path
     assert len(sales.prices) == 40
     assert f"day {reason}" in str(sales.refusals[0])
     assert sales.refusals[0].first_lines == (42,)
+
+
+def test_a_day_may_be_a_whole_number_as_in_parquet() -> None:
+    assert day_of(20141013.0) == day_of(20141013) == dt.date(2014, 10, 13)
+    assert day_of(20141013.5) is None
 
 
 def test_without_dates_nothing_is_known_of_time(tmp_path: Path) -> None:

@@ -199,12 +199,14 @@ class TestRefusedFiles:
     def test_a_missing_column_is_named(self, tmp_path: Path, field: str) -> None:
         rest = [name for name in COLUMNS if name != field]
         path = csv(tmp_path, ",".join(rest), "1,1,1,1,1")
-        assert refused(path) == f"{path}: missing column {field}; {FOUND} {', '.join(rest)}"
+        advice = f"`--rename NAME={field}` renames a column"
+        assert refused(path) == f"{path}: missing column {field}; {FOUND} {', '.join(rest)}; {advice}"
 
     def test_a_missing_column_of_parquet_is_named(self, tmp_path: Path) -> None:
         path = parquet(tmp_path, PARQUET.replace("10 age_years", "10 age"))
         rest = "square_feet, bedrooms, bathrooms, age, distance_to_city, price"
-        assert refused(path) == f"{path}: missing column age_years; {FOUND} {rest}"
+        advice = "`--rename NAME=age_years` renames a column"
+        assert refused(path) == f"{path}: missing column age_years; {FOUND} {rest}; {advice}"
 
     def test_a_column_that_is_there_twice_is_named(self, tmp_path: Path) -> None:
         path = csv(tmp_path, f"{HEADER},price", f"{ROW},1")
@@ -213,27 +215,31 @@ class TestRefusedFiles:
     @pytest.mark.parametrize(
         ("first", "found"),
         [
-            (ROW, "2000, 3, 2.5, 10, 5, 400000"),
-            ('[{"price": 3}]', '[{"price": 3}]'),
+            (ROW, "numbers in the first line, which must hold the names; `--rename NAME=square_feet` renames a column"),
+            ('[{"price": 3}]', '[{"price": 3}]; `--rename NAME=square_feet` renames a column'),
             (
                 HEADER.upper(),
-                HEADER.upper().replace(",", ", ") + "; `--rename SQUARE_FEET=square_feet` renames a column",
+                HEADER.upper().replace(",", ", ")
+                + f"; `--rename {','.join(f'{name.upper()}={name}' for name in COLUMNS)}` renames what is there",
             ),
         ],
     )
-    def test_a_first_line_that_names_no_columns_is_shown(self, tmp_path: Path, first: str, found: str) -> None:
+    def test_a_first_line_that_names_no_columns_is_shown_unless_it_is_a_row(
+        self, tmp_path: Path, first: str, found: str
+    ) -> None:
         path = csv(tmp_path, first, ROW)
         assert refused(path) == f"{path}: missing column {', '.join(COLUMNS)}; {FOUND} {found}"
 
-    @pytest.mark.parametrize("separator", [";", "\t", "|"])
-    def test_other_separators_than_commas_are_told(self, tmp_path: Path, separator: str) -> None:
+    @pytest.mark.parametrize(("separator", "kind"), [(";", "semicolons"), ("\t", "tabs"), ("|", "|")])
+    def test_other_separators_than_commas_are_told(self, tmp_path: Path, separator: str, kind: str) -> None:
         path = csv(tmp_path, HEADER.replace(",", separator), ROW.replace(",", separator))
-        assert refused(path) == f"{path}: cells must be separated by commas"
+        told = f"cells must be separated by commas, found {kind}; save the file as CSV with commas"
+        assert refused(path) == f"{path}: {told}"
 
     def test_a_long_first_line_is_shortened(self, tmp_path: Path) -> None:
         path = csv(tmp_path, "a " * 10_000, ROW)
         assert len(refused(path)) < len(str(path)) + 600
-        assert refused(path).endswith(" a a [...]")
+        assert " a a [...]; `--rename" in refused(path)
 
     @pytest.mark.parametrize("line_end", ["", "\n"])
     def test_a_header_alone_has_no_rows(self, tmp_path: Path, line_end: str) -> None:
@@ -323,8 +329,8 @@ class TestRefusedFiles:
     @pytest.mark.parametrize(
         ("other", "reason"),
         [
-            ("date '2024-01-01'", 'not a number as the other cells are, such as "2024-01-01"'),
-            ("'many'", 'not a number as the other cells are, such as "many"'),
+            ("date '2024-01-01'", 'not a number, such as "2024-01-01"'),
+            ("'many'", 'not a number, such as "many"'),
             ("[10]", "missing or "),
             ("null", "missing or "),
         ],
