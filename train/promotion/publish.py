@@ -44,6 +44,7 @@ class TrainOptions:
     seed: int
     reading: Reading = AS_IT_IS
     columns: ColumnChoice = field(default_factory=dict)
+    exclude_outliers: bool = False
 
 
 class Trained(NamedTuple):
@@ -75,7 +76,8 @@ def train_and_publish(store: Store, order: TrainOptions, console: Console | None
             status.update(step)
             console.print(f"  {step}")
 
-        artifact = train(sales, Plan(version, salt(store), order.seed, order.family, order.columns), tell)
+        plan = Plan(version, salt(store), order.seed, order.family, order.columns, order.exclude_outliers)
+        artifact = train(sales, plan, tell)
         artifact = with_rolling_origins(artifact, sales, tell)
     if order.version is None:
         artifact = publish_next(store, artifact, lambda found: publish(store, found, sales, console))
