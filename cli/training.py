@@ -24,6 +24,9 @@ family_option = click.option(
 seed_option = click.option(
     "--seed", type=click.IntRange(0, 2**32 - 1), default=0, show_default=True, help="Seed of everything that is random."
 )
+outliers_option = click.option(
+    "--exclude-outliers", is_flag=True, help="Learn nothing from sales that look like no market sales; it lists them."
+)
 keep_option = click.option(
     "--keep",
     type=click.IntRange(1),
@@ -38,6 +41,7 @@ keep_option = click.option(
 @click.command()
 @data_options(without="; without it, the synthetic market")
 @column_options("none")
+@outliers_option
 @family_option
 @click.option("--version", help="Name of the new version, for example v2.0.0; without it, the next minor one.")
 @click.option("--deploy", is_flag=True, help="Deploy it also when another version is deployed.")
@@ -51,6 +55,7 @@ def train(  # noqa: PLR0913 -- one for each option
     *,
     data: DataOptions,
     columns: ColumnOptions,
+    exclude_outliers: bool,
     deploy: bool,
     seed: int,
     keep: int,
@@ -63,7 +68,9 @@ def train(  # noqa: PLR0913 -- one for each option
     with training_libraries():
         from train.promotion.publish import TrainOptions, train_and_publish
     chosen = columns.choice() or {}
-    options = TrainOptions(data.path, data.query, family, version, deploy, seed, data.reading(), chosen)
+    options = TrainOptions(
+        data.path, data.query, family, version, deploy, seed, data.reading(), chosen, exclude_outliers
+    )
     trained = train_and_publish(place.store, options)
     published = trained.manifest.version
     with changed(f"{published} is published"):
@@ -81,6 +88,7 @@ def train(  # noqa: PLR0913 -- one for each option
 @click.command()
 @data_options(required=True)
 @column_options("those of the champion")
+@outliers_option
 @family_option
 @seed_option
 @keep_option
@@ -92,6 +100,7 @@ def retrain(  # noqa: PLR0913 -- one for each option
     *,
     data: DataOptions,
     columns: ColumnOptions,
+    exclude_outliers: bool,
     seed: int,
     keep: int,
     dry_run: bool,
@@ -105,7 +114,9 @@ def retrain(  # noqa: PLR0913 -- one for each option
     with training_libraries():
         from train.promotion.retraining import RetrainOptions, retrain
     path = cast("Path", data.path)  # it is required
-    options = RetrainOptions(path, data.query, family, seed, dry_run, data.reading(), columns.choice())
+    options = RetrainOptions(
+        path, data.query, family, seed, dry_run, data.reading(), columns.choice(), exclude_outliers
+    )
     verdict = retrain(place.store, options)
     confirmed = True
     if not dry_run:

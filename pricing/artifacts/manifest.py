@@ -216,8 +216,15 @@ class Data(_Part):
     fit: int
     calibrate: int = Field(description="Rows kept for calibration alone; 0 if out-of-fold errors calibrate.")
     test: int
+    excluded: int = Field(default=0, description="Left out of learning, since they look like no market sales.")
+    excluded_prices: int = Field(default=0, description="Of these, the ones with an implausible price.")
     first_sale: date | None = Field(default=None, description="Of the rows that were learned from.")
     last_sale: date | None = Field(default=None, description="Of the rows that were learned from.")
+
+    @property
+    def excluded_share(self) -> float:
+        """Of the rows that could have been learned from; about as many of the test rows look like no market sales."""
+        return self.excluded / max(self.fit + self.excluded, 1)
 
 
 class Graph(_Part):

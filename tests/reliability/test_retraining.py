@@ -5,6 +5,7 @@ every seed.
 """
 
 import io
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -66,7 +67,7 @@ def shuffled(sales: Sales, seed: int, *, test_rows_too: bool, salt: str = FIRST_
         moved = np.flatnonzero(~sides(position, split).test)
     prices = sales.prices.copy()
     prices[moved] = prices[rng.permutation(moved)]
-    return Sales(sales.houses, prices, sales.source, sales.synthetic, sales.refused, sales.refusals)
+    return replace(sales, prices=prices)
 
 
 def tell(what: str, verdicts: list[Verdict]) -> None:

@@ -29,7 +29,7 @@ from train.models.evaluate import calibrate
 from train.models.families import FAMILIES, Estimator, Fold, fit, round_thresholds, spread_estimator
 from train.models.family_names import FAMILY_NAMES, FamilyName
 from train.sales.columns import Values, subset
-from train.sales.rows import Dates, Sales
+from train.sales.rows import Dates, Lines, Sales
 from train.sales.split import Mask, folds
 
 NEWEST_SHARE: Final = 0.15
@@ -52,8 +52,16 @@ class Rows(NamedTuple):
     prices: Column
     position: Column
     """Of the house, by the hash; sales of a house share it, and a fold."""
+    lines: Lines
+    """Of the file."""
     sold_on: Dates | None = None
     columns: tuple[Values, ...] = ()
+
+    def where(self, mask: Mask) -> "Rows":
+        """Some of the rows."""
+        sold_on = None if self.sold_on is None else self.sold_on[mask]
+        columns = tuple(subset(self.columns, mask))
+        return Rows(self.houses[mask], self.prices[mask], self.position[mask], self.lines[mask], sold_on, columns)
 
     @property
     def fold(self) -> Fold:
@@ -95,18 +103,17 @@ class Learned(NamedTuple):
 
 def rows_of(sales: Sales, position: Column, columns: Sequence[Values], mask: Mask) -> Rows:
     """Some of the rows, with some of the columns."""
-    sold_on = None if sales.sold_on is None else sales.sold_on[mask]
-    return Rows(sales.houses[mask], sales.prices[mask], position[mask], sold_on, tuple(subset(columns, mask)))
+    return Rows(sales.houses, sales.prices, position, sales.lines, sales.sold_on, tuple(columns)).where(mask)
 
 
-def cross_fit(family: FamilyName, rows: Rows, seed: int) -> OutOfFold:
-    """Price each fold by an estimator that has learned from the others."""
+def cross_fit(family: FamilyName, rows: Rows, seed: int, learned_from: Mask | None = None) -> OutOfFold:
+    """Price each fold by an estimator that has learned from the others, or from some rows of them, shape (n,)."""
     target, fold = rows.target, rows.fold
     masks = gap_masks(rows.columns, len(target), seed)
     models = []
     for number in np.unique(fold):
         inside = fold == number
-        rest = ~inside
+        rest = ~inside if learned_from is None else ~inside & learned_from
         others = tuple(subset(rows.columns, rest))
         learned = encoded_for_learning(rows.houses[rest], others, target[rest], fold[rest])
         price = fit(FAMILIES[family](seed, len(others)), *_augmented(learned, target[rest], masks[rest]))

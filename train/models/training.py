@@ -29,13 +29,25 @@ from train.models.encoding import describe, encoded
 from train.models.evaluate import fifths, intervals, score
 from train.models.families import parameters
 from train.models.family_names import FamilyName
-from train.models.learning import Learned, Rows, Tell, choose, cross_calibrate, learn, rows_of, useful
+from train.models.learning import (
+    Learned,
+    OutOfFold,
+    Rows,
+    Tell,
+    choose,
+    cross_calibrate,
+    cross_fit,
+    learn,
+    rows_of,
+    useful,
+)
 from train.models.parity import certify
 from train.models.worth import check_variation
 from train.sales import columns
 from train.sales.columns import NO_WISHES, ColumnChoice, Values
 from train.sales.rows import Sales
 from train.sales.split import IDENTITY, Mask, SplitMasks, hold_back, positions, sides, split_by_house, weights
+from train.study.outliers import far_out, implausible, outliers, report
 from train.study.studies import Sold, studies
 
 BINS: Final = 10
@@ -56,6 +68,8 @@ class Plan(NamedTuple):
     family: FamilyName | None
     columns: ColumnChoice = NO_WISHES
     """Further columns to learn from."""
+    exclude_outliers: bool = False
+    """Whether sales that look like no market sales are left out of learning and calibration; test rows never are."""
 
 
 def train(sales: Sales, plan: Plan, tell: Tell, held_back: Mask | None = None) -> Artifact:
@@ -97,7 +111,7 @@ def train(sales: Sales, plan: Plan, tell: Tell, held_back: Mask | None = None) -
         features=describe_features(fit_rows.houses),
         columns=described,
         split=split,
-        data=describe_data(sales, side),
+        data=describe_data(sales, side, fit_rows),
         metrics=NOT_MEASURED,
         calibration=calibration,
         gap_calibrations=gaps,
@@ -114,13 +128,39 @@ def train(sales: Sales, plan: Plan, tell: Tell, held_back: Mask | None = None) -
 
 def _learn(rows: Rows, plan: Plan, tell: Tell) -> tuple[Learned, Rows]:
     """The estimators, and the rows that they have learned from with the columns that were useful."""
-    best = choose(rows, plan.family, plan.seed, tell)
+    rows, best = _without_outliers(rows, plan, tell)
     kept = useful(rows, best, tell)
     if len(kept) < len(rows.columns):
         rows = rows._replace(columns=kept)
         best = choose(rows, best.family if kept else plan.family, plan.seed, tell)
     tell(f"fitting {best.family} on {len(rows.prices):,} rows")
     return learn(rows, best, plan.seed), rows
+
+
+def _without_outliers(rows: Rows, plan: Plan, tell: Tell) -> tuple[Rows, OutOfFold]:
+    """The rows to learn from with their cross-validation; sales that look like no market sales are reported.
+
+    If they are left out, implausible prices go first, since they would move the errors of all other rows.
+    """
+    median = float(np.median(rows.prices))
+    odd = implausible(rows.prices)
+    found = outliers(rows.lines[odd], rows.prices[odd], np.full(odd.sum(), median), are_implausible=True)
+    kept = rows.where(~odd) if plan.exclude_outliers else rows
+    best = choose(kept, plan.family, plan.seed, tell)
+    error = kept.target - best.deviation
+    far = far_out(error)
+    if plan.exclude_outliers and far.any():
+        # A sale at a tenth of its price moves the predictions around it, and others are far out for that (swamping).
+        error = kept.target - cross_fit(best.family, kept, plan.seed, learned_from=~far).deviation
+        far = far_out(error)
+    shown, predicted = far & ~implausible(kept.prices, median), kept.prices / np.exp(error)
+    found += outliers(kept.lines[shown], kept.prices[shown], predicted[shown], are_implausible=False)
+    for sentence in report(found, len(rows.prices), are_excluded=plan.exclude_outliers):
+        tell(sentence)
+    if plan.exclude_outliers and far.any():
+        kept = kept.where(~far)
+        best = choose(kept, plan.family, plan.seed, tell)
+    return kept, best
 
 
 def choose_columns(sales: Sales, wishes: ColumnChoice, tell: Tell) -> tuple[Values, ...]:
@@ -168,25 +208,28 @@ def describe_features(houses: Matrix) -> tuple[Feature, ...]:
     )
 
 
-def describe_data(sales: Sales, side: SplitMasks) -> Data:
-    """Where the rows came from and how many went where."""
+def describe_data(sales: Sales, side: SplitMasks, learned: Rows) -> Data:
+    """Where the rows came from and how many went where; `learned` are the fit rows without what was excluded."""
+    excluded = int(side.fit.sum()) - len(learned.prices)
     return Data(
         source=sales.source,
         synthetic=sales.synthetic,
         sha256=sales.sha256,
         rows=len(sales.prices),
         refused=sales.refused,
-        fit=int(side.fit.sum()),
+        fit=len(learned.prices),
         calibrate=0,
         test=int(side.test.sum()),
-        **_period(sales, side.fit),
+        excluded=excluded,
+        excluded_prices=int(implausible(sales.prices[side.fit]).sum()) if excluded else 0,
+        **_period(learned),
     )
 
 
-def _period(sales: Sales, mask: Mask) -> dict[str, date]:
-    if sales.sold_on is None:
+def _period(rows: Rows) -> dict[str, date]:
+    if rows.sold_on is None:
         return {}
-    return {"first_sale": sales.sold_on[mask].min().item(), "last_sale": sales.sold_on[mask].max().item()}
+    return {"first_sale": rows.sold_on.min().item(), "last_sale": rows.sold_on.max().item()}
 
 
 def examples(graph: Runs, houses: Matrix) -> tuple[Example, ...]:

@@ -178,7 +178,7 @@ def judge(champion: Candidate, challenger: Candidate, evidence: JudgementRows) -
         skill=skill,
         skill_lower=skill_lower,
         coverage=float(np.average((lower <= prices) & (prices <= upper), weights=weights(position))),
-        coverage_tolerance=3 * coverage_error(groups) + COVERAGE_SLACK,
+        coverage_tolerance=3 * coverage_error(groups) + COVERAGE_SLACK + challenger.manifest.data.excluded_share,
         fifths=fifths(price, old_error, new_error),
         champion_prb=old_equity.prb,
         challenger_prb=new_equity.prb,

@@ -45,6 +45,7 @@ class TrainOptions:
     seed: int
     reading: Reading = AS_IT_IS
     columns: ColumnChoice = field(default_factory=dict)
+    exclude_outliers: bool = False
 
 
 class Trained(NamedTuple):
@@ -70,8 +71,9 @@ def train_and_publish(store: Store, order: TrainOptions, console: Console | None
     reading = replace(order.reading, others=wanted(order.columns))
     sales = data.synthetic(order.seed) if order.data is None else data.read(order.data, order.query, reading)
     tell_rows(console, sales)
+    plan = Plan(version, salt(store), order.seed, order.family, order.columns, order.exclude_outliers)
     with progress(console, steps(sales, order.family, order.columns)) as tell:
-        artifact = train(sales, Plan(version, salt(store), order.seed, order.family, order.columns), tell)
+        artifact = train(sales, plan, tell)
         artifact = with_rolling_origins(artifact, sales, tell)
     if order.version is None:
         artifact = publish_next(store, artifact, lambda found: publish(store, found, sales, console))

@@ -49,6 +49,7 @@ class RetrainOptions:
     reading: Reading = AS_IT_IS
     columns: ColumnChoice | None = None
     """To learn from; None for the champion's."""
+    exclude_outliers: bool = False
 
 
 def retrain(store: Store, order: RetrainOptions, console: Console | None = None) -> Verdict:
@@ -73,7 +74,7 @@ def retrain(store: Store, order: RetrainOptions, console: Console | None = None)
         unseen = unseen_by(champion.manifest, sales)
         if transition := _transition(champion.manifest, version):
             tell(transition)
-        plan = Plan(version, split.salt, order.seed, order.family, columns)
+        plan = Plan(version, split.salt, order.seed, order.family, columns, order.exclude_outliers)
         challenger = with_rolling_origins(train(sales, plan, tell, held_back=unseen), sales, tell)
         tell("judging champion and challenger on the same test rows")
         verdict = judge(

@@ -40,10 +40,11 @@ def with_rolling_origins(artifact: Artifact, sales: Sales, tell: Tell) -> Artifa
 
 
 def _origins(manifest: Manifest, sales: Sales, tell: Tell) -> Iterator[Origin]:
-    """The last origin has MONTHS of sales behind it; columns and family are those of the version."""
+    """The last origin has MONTHS of sales behind it; columns, family and rule for outliers are those of the version."""
     days = np.asarray(sales.sold_on).astype("datetime64[D]")
     family = next(name for name in FAMILY_NAMES if name == manifest.family)
-    plan = Plan(manifest.version, manifest.split.salt, manifest.seed, family, wishes_of(manifest.columns))
+    wishes, excludes = wishes_of(manifest.columns), manifest.data.excluded > 0
+    plan = Plan(manifest.version, manifest.split.salt, manifest.seed, family, wishes, excludes)
     for number in range(ORIGINS):
         last = days.max() - np.timedelta64(MONTHS * MONTH_DAYS + number * STEP_DAYS)
         known = sales.where(days <= last)

@@ -33,6 +33,7 @@ SQUARE_METER: Final = 10.763910416709722  # square feet
 KILOMETER: Final = 0.621371192237334  # miles
 
 Dates = NDArray[np.datetime64]
+Lines = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -93,6 +94,8 @@ class Sales:
     synthetic: bool
     refused: int
     refusals: tuple[Refusal, ...]
+    lines: Lines
+    """The line of each row in the file, from 1, of shape (n,)."""
     sold_on: Dates | None = None
     """Days, of shape (n,); None if the file has no dates."""
     others: OtherColumns = NO_OTHERS
@@ -100,9 +103,13 @@ class Sales:
 
     def where(self, mask: NDArray[np.bool_]) -> "Sales":
         """Some of the accepted rows."""
-        sold_on = None if self.sold_on is None else self.sold_on[mask]
         return replace(
-            self, houses=self.houses[mask], prices=self.prices[mask], sold_on=sold_on, others=self.others.where(mask)
+            self,
+            houses=self.houses[mask],
+            prices=self.prices[mask],
+            sold_on=None if self.sold_on is None else self.sold_on[mask],
+            others=self.others.where(mask),
+            lines=self.lines[mask],
         )
 
     @property
@@ -229,6 +236,7 @@ def _accepted(table: Table, source: str, reading: Reading, *, synthetic: bool) -
         synthetic,
         refused,
         tuple(refusals.found),
+        np.asarray(table.lines, dtype=np.int64)[good],
         None if sold_on is None else sold_on[good],
         OtherColumns({name: _objects(table.columns[name])[good] for name in names}, source, table.has_text_numbers),
         (*table.notes, *_doubts(kept[PRICE])),

@@ -183,13 +183,13 @@ class TestTooLittle:
     @pytest.mark.parametrize("different", [1, 3, 10])
     def test_a_few_houses_again_and_again_are_refused(self, different: int) -> None:
         sales = some(different)
-        many = replace(sales, houses=np.tile(sales.houses, (3_000, 1)), prices=np.tile(sales.prices, 3_000))
+        many = sales.where(np.tile(np.arange(len(sales.prices)), 3_000))
         with pytest.raises(DataError, match=r"^sales\.csv: [\d,]+ accepted rows are only \d+ different houses"):
             train(many, PLAN, quietly)
 
     def test_199_different_houses_are_told(self) -> None:
         sales = some(199)
-        many = replace(sales, houses=np.tile(sales.houses, (10, 1)), prices=np.tile(sales.prices, 10))
+        many = sales.where(np.tile(np.arange(len(sales.prices)), 10))
         with pytest.raises(DataError) as refused:
             train(many, PLAN, quietly)
         assert str(refused.value) == (
@@ -199,7 +199,7 @@ class TestTooLittle:
 
     def test_a_house_that_is_sold_again_and_again_is_one_for_testing(self) -> None:
         sales = some(900)
-        many = replace(sales, houses=np.tile(sales.houses, (3, 1)), prices=np.tile(sales.prices, 3))
+        many = sales.where(np.tile(np.arange(len(sales.prices)), 3))
         with pytest.raises(DataError, match=r"accepted rows leave 1\d\d houses for testing, at least 200 are needed"):
             train(many, PLAN, quietly)
 
@@ -232,7 +232,8 @@ class TestTheFamily:
     )
     def test_may_be_either(self, number: int, better: FamilyName) -> None:
         houses = np.random.default_rng(0).random((number, 5), dtype=np.float32)
-        rows = Rows(houses, np.exp(12 + houses.sum(axis=1, dtype=np.float64)), positions(houses, split_by_house("0")))
+        prices = np.exp(12 + houses.sum(axis=1, dtype=np.float64))
+        rows = Rows(houses, prices, positions(houses, split_by_house("0")), np.arange(len(prices)))
         assert choose(rows, None, 0, quietly).family == better
 
     @pytest.mark.parametrize("family", FAMILIES)
@@ -271,7 +272,7 @@ class TestTheSpread:
         houses, prices = (sales := data.synthetic(seed=0, rows=400)).houses, sales.prices
         deviation = np.log(prices) - np.log(prices).mean()
         errors = np.repeat([0.1, 0.2, 0.4, 0.8], 100)
-        rows = Rows(houses, prices, np.linspace(0, 1, 400))
+        rows = Rows(houses, prices, np.linspace(0, 1, 400), np.arange(400))
         fitted = learn(rows, OutOfFold("gradient-boosting", deviation + errors), seed=0).fitted
         assert fitted.lowest_spread == pytest.approx(np.quantile(errors, 0.25) / 2)
         assert fitted.expected_error(houses).min() >= fitted.lowest_spread
@@ -279,7 +280,7 @@ class TestTheSpread:
     def test_without_errors_it_still_has_a_floor(self) -> None:
         houses, prices = (sales := data.synthetic(seed=0, rows=400)).houses, sales.prices
         deviation = np.log(prices) - np.log(prices).mean()
-        rows = Rows(houses, prices, np.linspace(0, 1, 400))
+        rows = Rows(houses, prices, np.linspace(0, 1, 400), np.arange(400))
         assert learn(rows, OutOfFold("gradient-boosting", deviation), seed=0).fitted.lowest_spread > 0
 
 

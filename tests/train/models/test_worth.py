@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
+from pricing.artifacts.manifest import Manifest
 from pricing.artifacts.store import Artifact, Store
 from pricing.house import Column
 from train.errors import DataError
@@ -18,6 +19,7 @@ from train.promotion.publish import publish
 from train.sales import market
 from train.sales import rows as data
 from train.sales.rows import Sales
+from train.sales.split import Mask, positions, sides
 
 ROWS = 1_500
 PLAN = Plan("v1.0.0", "0", 0, "gradient-boosting")
@@ -110,6 +112,31 @@ def test_a_version_that_is_worth_nothing_is_not_published(
     assert reason in str(refused.value)
     assert str(refused.value).endswith(" Nothing was published")
     assert not store.root.exists()
+
+
+@pytest.mark.parametrize("excluded", [0, 60])
+def test_of_test_sales_as_many_as_were_left_out_of_learning_may_be_outside(published: Artifact, excluded: int) -> None:
+    sales, manifest = data.synthetic(seed=0, rows=ROWS), published.manifest
+    houses = len(np.unique(positions(sales.houses, manifest.split)[sides_of(sales, manifest)]))
+    coverage = 0.9 - 5 * (2 * 0.09 / houses) ** 0.5 - 0.04
+    intervals = tuple(each.model_copy(update={"coverage": coverage}) for each in manifest.metrics.intervals[-1:])
+    changed = manifest.model_copy(
+        update={
+            "metrics": manifest.metrics.model_copy(update={"intervals": intervals}),
+            "data": manifest.data.model_copy(update={"excluded": excluded}),
+        }
+    )
+    assert (changed.data.excluded_share > 0.04) == (excluded > 0)
+    if excluded:
+        check_worth(published._replace(manifest=changed), sales)
+    else:
+        with pytest.raises(DataError, match="the interval at 90%"):
+            check_worth(published._replace(manifest=changed), sales)
+
+
+def sides_of(sales: Sales, manifest: Manifest) -> Mask:
+    """The test rows of a version."""
+    return sides(positions(sales.houses, manifest.split), manifest.split).test
 
 
 def test_honest_prices_have_variation() -> None:

@@ -357,6 +357,21 @@ def test_houses_that_are_sold_again_and_again_count_once(published: Artifact) ->
         assert seen.fifths[0].loss_upper - seen.fifths[0].loss_lower < half
 
 
+def test_as_many_test_sales_as_were_left_out_of_learning_may_be_outside_of_its_interval(published: Artifact) -> None:
+    champion = contender(published, "v1.0.0", Off(1))
+    challenger = contender(published, "v1.1.0", Off(0.5), 0.5 * 1.35)  # contains 85 %
+    figures = published.manifest.data
+    excluding = figures.model_copy(update={"excluded": figures.fit // 19})  # 5 % of both
+    left_out = challenger._replace(manifest=challenger.manifest.model_copy(update={"data": excluding}))
+
+    strict, lenient = judge(champion, challenger, evidence()), judge(champion, left_out, evidence())
+
+    assert not strict.is_better
+    assert lenient.is_better
+    assert lenient.coverage == strict.coverage == pytest.approx(0.85, abs=0.02)
+    assert lenient.coverage_tolerance == pytest.approx(strict.coverage_tolerance + 0.05, abs=0.001)
+
+
 def test_the_bounds_are_as_wide_as_the_scatter_of_the_mean_says() -> None:
     new = np.random.default_rng(0).uniform(0.5, 1.5, 1_000)
 

@@ -105,6 +105,26 @@ def test_the_same_rows_make_no_better_model_and_all_test_rows_judge(champion: St
     assert champion.versions() == ["v1.0.0", "v1.1.0"]
 
 
+def test_outliers_are_left_out_on_request_and_both_are_judged_on_the_same_test_rows(
+    champion: Store, tmp_path: Path
+) -> None:
+    path, told = write(tmp_path / "few.csv", FEW), io.StringIO()
+    header, *rows = path.read_text().splitlines()
+    for number in range(0, FEW, 50):
+        fields, _, price = rows[number].rpartition(",")
+        rows[number] = f"{fields},{float(price) / 10}"
+    path.write_text("\n".join([header, *rows]))
+
+    verdict = retrain(champion, replace(order(path), exclude_outliers=True), Console(file=told, soft_wrap=True))
+
+    before, after = (champion.read(version).manifest.data for version in ("v1.0.0", "v1.1.0"))
+    assert after.excluded == before.fit - after.fit > 15
+    assert f"outliers: {after.excluded} of {before.fit:,} sales look like no market sales and are left out\n" in (
+        told.getvalue()
+    )
+    assert verdict.rows == before.test == after.test
+
+
 def test_a_dry_run_writes_nothing(champion: Store, tmp_path: Path) -> None:
     path = write(tmp_path / "many.csv", MANY)
     before = sorted(champion.root.rglob("*"))
@@ -250,7 +270,7 @@ def old_split(tmp_path: Path) -> Store:
     split = Split(salt="0", calibrate=0.2, test=0.2)
     sales = resold(tmp_path / "old.csv", 2_500)
     learned = ~sides(positions(sales.houses, split), split).test
-    rows = replace(sales, houses=sales.houses[learned], prices=sales.prices[learned])
+    rows = sales.where(learned)
     manifest, graph = train(rows, Plan("v1.0.0", "0", 0, FAMILY), lambda _: None)
     store = Store(tmp_path / "artifacts")
     store.publish(Artifact(manifest.model_copy(update={"split": split}), graph))

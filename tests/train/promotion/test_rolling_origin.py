@@ -1,17 +1,21 @@
 """How versions of past dates would have done on later sales: in the manifest, and printed by `train`."""
 
+from dataclasses import replace
 from datetime import date, timedelta
 from pathlib import Path
 
+import numpy as np
 import pytest
 from click.testing import CliRunner
 
 from cli import main
 from pricing.artifacts.store import Artifact, Store
 from tests.column_sales import columns, write
+from train.models.training import Plan, train
 from train.promotion.rolling_origin import ORIGINS, pooled, with_rolling_origins
 from train.sales import rows as data
 from train.sales.rows import Reading
+from train.sales.split import positions, sides, split_by_house
 
 ROWS = 4_000
 FIRST = date(2022, 1, 1)
@@ -44,6 +48,18 @@ def test_train_reports_later_sales_by_months_ahead(dated: Path, tmp_path: Path) 
     assert of_all is not None
     assert of_all.rows == sum(later.rows for origin in origins for later in origin.months)
     assert pooled(origins, 4) is None
+
+
+def test_origins_of_a_version_without_outliers_have_learned_from_none(dated: Path) -> None:
+    sales, split = data.read(dated), split_by_house("0")
+    fit = sides(positions(sales.houses, split), split).fit
+    sales = replace(sales, prices=np.where(fit & (np.arange(ROWS) % 20 == 0), 1, sales.prices))
+    plan, told = Plan("v1.0.0", "0", 0, "gradient-boosting", exclude_outliers=True), list[str]()
+
+    version = with_rolling_origins(train(sales, plan, told.append), sales, told.append)
+
+    (*_, earliest) = version.manifest.metrics.rolling_origins
+    assert earliest.months[0].median_ratio == pytest.approx(1, abs=0.06)
 
 
 def test_sales_without_dates_and_too_few_sales_have_no_origins(knowing: Artifact, dated: Path) -> None:
