@@ -95,6 +95,7 @@ def test_what_programs_add_to_a_file_does_not_matter(content: str | bytes, tmp_p
         (f"note,{HEADER}\n" + f'a,{ROW}\n"3 inch,{ROW}\n' + f"a,{ROW}\n" * 9 + f'b",{ROW}\n', "line 3: a quote"),
         (HEADER.replace("square_feet", "Square Feet") + f"\n{ROW}\n", "`--rename 'Square Feet=square_feet'`"),
         (f"sep=;\n{HEADER}\n{ROW}\n", "found semicolons; save the file as CSV with commas"),
+        (f'{HEADER},note\n{ROW},a\n{ROW},"3 inch\n', "line 3: a quote"),
         (f"note,{HEADER}\na,{ROW}\n{'x' * 140_000},{ROW}\n", "line 3: a cell has more than 131,072 characters"),
         (f'note,{HEADER}\n"{"x" * 140_000}",{ROW}\n', "line 2: a cell has more than 131,072 characters"),
     ],
