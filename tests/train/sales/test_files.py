@@ -186,6 +186,15 @@ def test_marks_count_if_the_whole_column_agrees(cells: list[str], read: list[flo
         assert (found.values.tolist(), found.unread) == (read, {})
 
 
+def test_a_footer_is_a_refused_row_wherever_it_stands(tmp_path: Path) -> None:
+    rows = [ROW] * 40
+    sales = data.read(
+        write(tmp_path, "\n".join([HEADER, *rows, "end of file", *rows, "Source: county", "end of file"]))
+    )
+    assert len(sales.prices) == 80
+    assert list(map(str, sales.refusals)) == ["the row has 1 cell, expected 6: 3 rows (line 42, 83, 84)"]
+
+
 def test_one_mark_is_a_slip_and_is_shown(tmp_path: Path) -> None:
     sales = data.read(
         write(tmp_path, "\n".join([HEADER, *[ROW.replace("2000", "900")] * 40, '"1,900",3,2,1,5,400000']))
