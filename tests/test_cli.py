@@ -186,7 +186,10 @@ class TestTraining:
             (
                 "sales.csv",
                 HEADER.replace("price", "cost").encode(),
-                f"{{path}}: missing column price; expected {', '.join(COLUMNS)}; found {', '.join(COLUMNS[:-1])}, cost",
+                (
+                    f"{{path}}: missing column price; expected {', '.join(COLUMNS)}; found {', '.join(COLUMNS[:-1])}, "
+                    "cost; `--rename NAME=price` renames a column"
+                ),
             ),
             (
                 "sales.parquet",

@@ -66,11 +66,12 @@ class _Record(NamedTuple):
 
 def _records(path: Path, text: str) -> Iterator[_Record]:
     """The records that hold anything. Raises DataError if a quote is not closed."""
-    reader = csv.reader(io.StringIO(text + _END), skipinitialspace=True)
+    reader = csv.reader(io.StringIO(text + _END), skipinitialspace=True)  # which is a cell if a quote is not closed
+    last = text.count("\n") + 1
     line = 1
     try:
         for row in reader:
-            if row == [_END]:
+            if line == last and row == [_END]:
                 return
             height = reader.line_num + 1 - line
             if any(map(str.strip, row)):

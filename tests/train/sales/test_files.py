@@ -95,6 +95,7 @@ def test_what_programs_add_to_a_file_does_not_matter(content: str | bytes, tmp_p
         (f"note,{HEADER}\n" + f'a,{ROW}\n"3 inch,{ROW}\n' + f"a,{ROW}\n" * 9 + f'b",{ROW}\n', "line 3: a quote"),
         (HEADER.replace("square_feet", "Square Feet") + f"\n{ROW}\n", "`--rename 'Square Feet=square_feet'`"),
         (f"sep=;\n{HEADER}\n{ROW}\n", "found semicolons; save the file as CSV with commas"),
+        (f'{HEADER},note\n{ROW},a\n{ROW},"3 inch\n', "line 3: a quote"),
         (f"note,{HEADER}\na,{ROW}\n{'x' * 140_000},{ROW}\n", "line 3: a cell has more than 131,072 characters"),
         (f'note,{HEADER}\n"{"x" * 140_000}",{ROW}\n', "line 2: a cell has more than 131,072 characters"),
     ],
@@ -183,6 +184,15 @@ def test_marks_count_if_the_whole_column_agrees(cells: list[str], read: list[flo
         assert found.unread
     else:
         assert (found.values.tolist(), found.unread) == (read, {})
+
+
+def test_a_footer_is_a_refused_row_wherever_it_stands(tmp_path: Path) -> None:
+    rows = [ROW] * 40
+    sales = data.read(
+        write(tmp_path, "\n".join([HEADER, *rows, "end of file", *rows, "Source: county", "end of file"]))
+    )
+    assert len(sales.prices) == 80
+    assert list(map(str, sales.refusals)) == ["the row has 1 cell, expected 6: 3 rows (line 42, 83, 84)"]
 
 
 def test_one_mark_is_a_slip_and_is_shown(tmp_path: Path) -> None:
