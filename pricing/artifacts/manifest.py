@@ -25,6 +25,7 @@ READABLE_FROM: Final = 1
 LOWEST_LEVEL: Final = 0.5
 HIGHEST_LEVEL: Final = 0.99
 MIN_CALIBRATION_ROWS: Final = 200
+MAX_BACKGROUND: Final = 64  # houses; each costs the service a run of up to 256 rows for an explanation
 VERSION_PATTERN: Final = r"^v(0|[1-9][0-9]{0,5})\.(0|[1-9][0-9]{0,5})\.(0|[1-9][0-9]{0,5})$"
 
 Version = Annotated[str, Field(pattern=VERSION_PATTERN, examples=["v1.0.0"])]
@@ -259,6 +260,12 @@ class Manifest(Stored):
     recalibrated: Recalibration | None = None
     parity: Parity
     examples: tuple[Example, ...] = Field(min_length=1)
+    background: tuple[tuple[FiniteFloat | None, ...], ...] = Field(
+        default=(),
+        max_length=MAX_BACKGROUND,
+        description="Houses that prices are explained against, without prices: rows of the graph's input; null is "
+        "unknown.",
+    )
     graph: Graph
     libraries: dict[str, str]
 
@@ -274,6 +281,9 @@ class Manifest(Stored):
             raise ValueError(msg)
         if any(len(example.features) != len(FEATURES) + len(known) for example in self.examples):
             msg = f"every example needs {len(FEATURES) + len(known)} features"
+            raise ValueError(msg)
+        if any(len(row) != len(FEATURES) + len(known) for row in self.background):
+            msg = f"every house of the background needs {len(FEATURES) + len(known)} values"
             raise ValueError(msg)
         for table in self.gap_calibrations:
             if not set(table.given) <= set(known) or len(table.quantiles) != len(self.calibration.levels):
