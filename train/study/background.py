@@ -45,7 +45,7 @@ def choose(predictor: Predictor, rows: Matrix, seed: int) -> NDArray[np.int64]:
 
 
 def _moments(rows: Matrix, price: Column, width: Column) -> Table:
-    """What is to have the mean of all rows, which is 0."""
+    """Columns that have a mean of 0 over all rows, and are to have it over the background."""
     known = _scaled(np.column_stack([rows, np.isnan(rows)]).astype(np.float64))
     values = np.column_stack([known, _scaled(np.column_stack([price, width])) * PRICE_WEIGHT])
     return np.column_stack([values, SQUARE_WEIGHT * _scaled(np.clip(values, -FAR, FAR) ** 2)])
