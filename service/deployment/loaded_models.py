@@ -17,6 +17,7 @@ from pricing.errors import AppraiserError, NothingDeployedError, UnknownVersionE
 from pricing.files.followed_file import FollowedFile
 from pricing.house import Matrix
 from pricing.inference.predictor import Predictor, load
+from pricing.inference.shapley import Explainer, explainer_of
 from pricing.journal.journal import Arm
 from service.contract import CHAMPION, Refused
 from service.deployment.version_age import VersionAge
@@ -58,6 +59,8 @@ class ServedModel:
     columns: RowReader | None
     """Reads its further columns; None if it knows the five fields only."""
     age: VersionAge
+    explainer: Explainer | None
+    """Explains its prices; None if it has no background."""
     _trained: tuple[tuple[float, float], ...]
 
     def outside(self, houses: Matrix) -> list[tuple[int, int]]:
@@ -84,8 +87,8 @@ class ServedModel:
         pairs = tuple(zip(lowest.tolist(), highest.tolist(), strict=True))
         valued_as_of = None if manifest.valued_as_of is None else manifest.valued_as_of.isoformat()
         columns = RowReader(manifest.columns) if manifest.columns else None
-        age = VersionAge.of(manifest, max_age_days)
-        return cls(digest, manifest, predictor, lowest, highest, valued_as_of, columns, age, pairs)
+        age, explainer = VersionAge.of(manifest, max_age_days), explainer_of(predictor, manifest)
+        return cls(digest, manifest, predictor, lowest, highest, valued_as_of, columns, age, explainer, pairs)
 
 
 class Selection(NamedTuple):
