@@ -20,7 +20,7 @@ from train.sales.table import Broken, Cells, Table
 ENCODED: Final = "is not valid UTF-8, so it is read as Windows-1252; if that is not its encoding, save it as UTF-8"
 _SEPARATOR: Final = re.compile(r"(?i)\"?sep=(.)\"?\n")
 _LINE_ENDS: Final = re.compile("\r+\n|\r")
-_ODD: Final = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ufffd]")
+_CONTROL: Final = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 MAX_ODD: Final = 0.03  # of the first characters: remarks have one here and there, a tenth of a binary file is odd
 _END: Final = "end of file"
 _OF_NUMBERS: Final = frozenset('0123456789.$-+ "')
@@ -96,7 +96,8 @@ def _decoded(path: Path) -> tuple[str, tuple[str, ...]]:
         text = data.decode("cp1252", errors="replace")
     text = text.lstrip("\ufeff").rstrip("\x1a\r\n") + "\n"
     beginning = text[:4096]
-    if len(_ODD.findall(beginning)) > MAX_ODD * len(beginning):
+    unknown = beginning.count("\ufffd") if notes else 0  # in UTF-8 they are what another program has left of letters
+    if len(_CONTROL.findall(beginning)) + unknown > MAX_ODD * len(beginning):
         raise _not_text(path)
     return text, notes
 

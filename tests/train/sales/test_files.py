@@ -77,6 +77,7 @@ GOOD: Final[dict[str, str | bytes]] = {
     "a letter of Windows-1250 that Windows-1252 does not know": f"city,{HEADER}\n\u0179le,{ROW}\na,{ROW}\n".encode(
         "cp1250"
     ),
+    "letters that another program has lost": f"city,{HEADER}\nKrak\ufffdw,{ROW}\n{chr(0xFFFD) * 20},{ROW}\n",
     "two encodings": f"city,{HEADER}\n\u00c1vila,{ROW}\n".encode() + f"Z\u00fcrich,{ROW}\n".encode("latin-1"),
 }
 
