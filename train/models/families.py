@@ -8,6 +8,10 @@ scaler: they do not need one, and float32 trees behind a scaler do not convert f
 
 With further columns more trees pay: 160, 250 and 300 boosted trees reached 12.2, 12.1 and 12.0 %. A spread of 60 trees
 instead of 30 holds the FSD of the easiest houses to within 3 points instead of 6.
+
+Below 3,000 sales boosting takes smaller steps, tries half of the fields at a split, and its price never falls with the
+living area. Chosen on random samples of 1,500 King County sales with seeds 1000 to 1011, this lowers the error by
+2.8 %. With 17,000 sales it raises the error by 2 %, so it is left out there.
 """
 
 from collections.abc import Callable, Iterator
@@ -21,7 +25,7 @@ from sklearn.ensemble import HistGradientBoostingRegressor, RandomForestRegresso
 from threadpoolctl import threadpool_limits
 
 from pricing.artifacts.store import MAX_BYTES
-from pricing.house import Column, Matrix
+from pricing.house import FEATURES, Column, Matrix
 from train.errors import ParityError
 from train.models.family_names import FamilyName
 
@@ -29,13 +33,27 @@ from train.models.family_names import FamilyName
 BYTES_OF_A_NODE: Final = 32.5
 MAX_FOREST_BYTES: Final = 0.98 * MAX_BYTES  # the rest is for the spread, and for trees that are larger than the first
 
+MANY: Final = 3_000  # sales to learn from; with fewer, boosting is held back
+RISES_WITH_SQUARE_FEET: Final = [int(name == "square_feet") for name in FEATURES]
+
 LARGEST: Final = float(np.finfo(np.float32).max)
 
 Fold: TypeAlias = NDArray[np.int64]
 Estimator: TypeAlias = HistGradientBoostingRegressor | RandomForestRegressor
 
 
-def _gradient_boosting(seed: int, columns: int = 0) -> Estimator:
+def _gradient_boosting(seed: int, columns: int = 0, rows: int = MANY) -> Estimator:
+    if rows < MANY and not columns:
+        return HistGradientBoostingRegressor(
+            learning_rate=0.05,
+            max_iter=80,
+            max_leaf_nodes=31,
+            min_samples_leaf=20,
+            max_features=0.5,
+            monotonic_cst=RISES_WITH_SQUARE_FEET,
+            early_stopping=False,
+            random_state=seed,
+        )
     return HistGradientBoostingRegressor(
         learning_rate=0.1 if columns else 0.12,
         max_iter=250 if columns else 80,
@@ -46,8 +64,8 @@ def _gradient_boosting(seed: int, columns: int = 0) -> Estimator:
     )
 
 
-def _random_forest(seed: int, columns: int = 0) -> Estimator:
-    del columns
+def _random_forest(seed: int, columns: int = 0, rows: int = MANY) -> Estimator:
+    del columns, rows
     return RandomForestRegressor(n_estimators=100, min_samples_leaf=6, max_features=0.6, n_jobs=1, random_state=seed)
 
 
@@ -66,8 +84,8 @@ def spread_estimator(seed: int, columns: int = 0) -> Estimator:
 class MakesEstimator(Protocol):
     """Makes an estimator that is not fitted yet."""
 
-    def __call__(self, seed: int, columns: int = 0) -> Estimator:
-        """For houses with so many further columns."""
+    def __call__(self, seed: int, columns: int = 0, rows: int = MANY) -> Estimator:
+        """For so many sales of houses with so many further columns."""
 
 
 class Tree(NamedTuple):
@@ -200,5 +218,7 @@ def out_of_fold(make: Callable[[int], Estimator], seed: int, houses: Matrix, tar
 
 
 def parameters(estimator: Estimator) -> dict[str, str | int | float | bool | None]:
-    """The estimator's class and parameters, as the manifest keeps them."""
-    return {"estimator": type(estimator).__name__, **estimator.get_params(deep=False)}
+    """The estimator's class and parameters, as the manifest keeps them: a list as its text."""
+    found = estimator.get_params(deep=False)
+    plain = {name: str(value) if isinstance(value, list) else value for name, value in found.items()}
+    return {"estimator": type(estimator).__name__, **plain}

@@ -1,4 +1,4 @@
-"""The forest that is too large gets larger leaves, and only that one."""
+"""The forest that is too large gets larger leaves, and only that one; few sales hold boosting back."""
 
 import numpy as np
 import pytest
@@ -8,6 +8,7 @@ from train.models.convert import Fitted, to_onnx
 from train.models.families import (
     BYTES_OF_A_NODE,
     FAMILIES,
+    MANY,
     MAX_FOREST_BYTES,
     Estimator,
     fit,
@@ -66,3 +67,19 @@ def test_the_manifest_says_how_large_the_leaves_are() -> None:
     grown = fit(forest(), *rows(), most_bytes=300_000)
 
     assert grown.get_params()["min_samples_leaf"] == grown.min_samples_leaf > 6
+
+
+@pytest.mark.parametrize(("number", "rises"), [(MANY - 1, True), (MANY, False)])
+def test_below_many_sales_a_price_never_falls_with_the_living_area(number: int, *, rises: bool) -> None:
+    houses, target = rows()
+    target = target + np.random.default_rng(0).normal(0, 0.5, ROWS)  # noise, of which trees learn falling prices
+    grown = fit(FAMILIES["gradient-boosting"](0, rows=number), houses, target)
+    larger = np.repeat(houses[:1], 500, axis=0)
+    larger[:, 0] = np.linspace(500, 5_000, 500)
+
+    assert bool((np.diff(grown.predict(larger)) >= 0).all()) is rises
+
+
+def test_columns_do_not_hold_boosting_back() -> None:
+    few, many = (FAMILIES["gradient-boosting"](0, 1, number).get_params() for number in (100, MANY))
+    assert few == many
