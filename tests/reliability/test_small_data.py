@@ -38,7 +38,7 @@ def trial_of(sales: Sales, seed: int) -> Trial:
     """Learn from a random sample, and price every other sale."""
     known = np.zeros(len(sales.prices), dtype=np.bool_)
     known[np.random.default_rng(seed).choice(len(known), ROWS, replace=False)] = True
-    sample = replace(sales, houses=sales.houses[known], prices=sales.prices[known], sold_on=None)
+    sample = replace(sales.where(known), sold_on=None)
     version = train(sample, Plan("v1.0.0", "0", 0, None), lambda _: None)
     price, lower, upper = load(version).predict(sales.houses[~known], 0.9).columns()
     actual = sales.prices[~known]
