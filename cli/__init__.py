@@ -51,6 +51,7 @@ for command in (
         versions.models,
         versions.verify,
         versions.study,
+        versions.report,
         deployment.promote,
         deployment.rollback,
     ),

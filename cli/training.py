@@ -63,7 +63,7 @@ def train(  # noqa: PLR0913 -- one for each option
     with training_libraries():
         from train.promotion.publish import TrainOptions, train_and_publish
     chosen = columns.choice() or {}
-    options = TrainOptions(data.path, data.query, family, version, deploy, seed, data.reading(), chosen)
+    options = TrainOptions(data.path, data.query, family, version, deploy, seed, data.reading(), chosen, columns.audit)
     trained = train_and_publish(place.store, options)
     published = trained.manifest.version
     with changed(f"{published} is published"):
@@ -105,7 +105,7 @@ def retrain(  # noqa: PLR0913 -- one for each option
     with training_libraries():
         from train.promotion.retraining import RetrainOptions, retrain
     path = cast("Path", data.path)  # it is required
-    options = RetrainOptions(path, data.query, family, seed, dry_run, data.reading(), columns.choice())
+    options = RetrainOptions(path, data.query, family, seed, dry_run, data.reading(), columns.choice(), columns.audit)
     verdict = retrain(place.store, options)
     confirmed = True
     if not dry_run:

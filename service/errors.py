@@ -9,6 +9,7 @@ RequestError
 ├── KeysUnknownError       503  the keys have never been read, so no key can be checked
 ├── InvalidRequestError    422  the body or a query parameter breaks the contract
 ├── NotInServiceError      404  the version that was asked for is not loaded
+├── ReportNotFoundError    404  the version was published without a report, or it cannot be read
 ├── BodyTooLargeError      413
 ├── NotJsonError           415
 ├── UnknownCodingError     415  the body has a content coding that is not accepted
@@ -107,6 +108,15 @@ class NotInServiceError(RequestError):
     """The version that was asked for is not loaded; the text lists those that are."""
 
 
+class ReportNotFoundError(RequestError):
+    """The version was published without a report, or the file cannot be read."""
+
+    def __init__(self, version: str) -> None:
+        super().__init__(
+            f"A report of {version} was not found; `appraiser report {version} --html FILE` writes one to a file."
+        )
+
+
 class BodyTooLargeError(RequestError):
     """The body is larger than the setting allows."""
 
@@ -143,6 +153,7 @@ STATUS: Final[Mapping[type[RequestError], int]] = {
     LimitUnknownError: 503,
     KeysUnknownError: 503,
     NotInServiceError: 404,
+    ReportNotFoundError: 404,
     BodyTooLargeError: 413,
     NotJsonError: 415,
     UnknownCodingError: 415,

@@ -36,6 +36,7 @@ REVISED: Final = (
     "cli",
     "gunicorn.conf.py",
     "pricing",
+    "report",
     "service",
     "train",
     "worker",

@@ -202,7 +202,7 @@ def _read(name: str, summary: str, answer: type[BaseModel], problems: dict[str, 
 def models(_batch: type[Houses]) -> Operation:
     """The operation of `GET /models`."""
     operation = _read("models", "The versions in service", ModelList, _problems(_UNREADY))
-    asking = ("model_info", "predict", "predict_batch")
+    asking = ("model_info", "model_report", "predict", "predict_batch")
     operation["responses"]["200"]["links"] = {name: _link(name, "models/0/version") for name in asking}
     return operation
 
@@ -212,6 +212,20 @@ def info(_batch: type[Houses]) -> Operation:
     problems = _problems((HTTPStatus.NOT_FOUND, *_UNREADY)) | _INVALID
     operation = _read("model_info", "How a version was made; without a name, the champion", ModelInfo, problems)
     return operation | {"parameters": _query_parameters(Choice)}
+
+
+def report(_batch: type[Houses]) -> Operation:
+    """The operation of `GET /model/report`."""
+    problems = _problems((HTTPStatus.NOT_FOUND, *_UNREADY)) | _INVALID
+    problems["404"] = _reply("The version that was asked for is not in service, or was published without one.", Problem)
+    content = {"text/html": {"schema": {"type": "string"}}}
+    return {
+        "operationId": "model_report",
+        "summary": "The report of a version as a page; without a name, the champion's",
+        "tags": ["service"],
+        "parameters": _query_parameters(Choice),
+        "responses": {"200": {"description": "One HTML file.", "content": content}, **problems},
+    }
 
 
 def metrics(_batch: type[Houses]) -> Operation:
