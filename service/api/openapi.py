@@ -202,7 +202,7 @@ def _read(name: str, summary: str, answer: type[BaseModel], problems: dict[str, 
 def models(_batch: type[Houses]) -> Operation:
     """The operation of `GET /models`."""
     operation = _read("models", "The versions in service", ModelList, _problems(_UNREADY))
-    asking = ("model_info", "model_report", "predict", "predict_batch")
+    asking = ("model_info", "predict", "predict_batch")
     operation["responses"]["200"]["links"] = {name: _link(name, "models/0/version") for name in asking}
     return operation
 

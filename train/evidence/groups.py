@@ -138,7 +138,7 @@ def by_place(priced: Priced, x: tuple[str, Column], y: tuple[str, Column]) -> Pl
         if low >= high:
             return None
         edges.append(np.linspace(low, high, CELLS + 1))
-    places = [np.searchsorted(line, values, side="right") - 1 for line, values in zip(edges, (x[1], y[1]), strict=True)]
+    places = [_cells_of(line, values) for line, values in zip(edges, (x[1], y[1]), strict=True)]
     cells = []
     for column, row in product(range(CELLS), repeat=2):
         some = priced.where(known & (places[0] == column) & (places[1] == row))
@@ -153,6 +153,12 @@ def by_place(priced: Priced, x: tuple[str, Column], y: tuple[str, Column]) -> Pl
         cells=tuple(cells),
         elsewhere=len(priced.sold) - sum(cell.rows for cell in cells),
     )
+
+
+def _cells_of(line: Column, values: Column) -> NDArray[np.int64]:
+    """The cell of each value; below 0 or from CELLS on, it is not on the map. The last edge belongs to its cell."""
+    found = np.searchsorted(line, values, side="right") - 1
+    return np.where(values == line[-1], CELLS - 1, found)
 
 
 def _edges(line: Column) -> tuple[float, ...]:
