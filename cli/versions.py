@@ -88,7 +88,7 @@ def report(place: Workspace, version: str, path: Path | None, *, as_json: bool) 
         told = "the published one is the same"
     else:
         told = "the published one differs: another release has written it, or it was changed"
-    click.echo(f"{path}: the report of {version}, {len(page):,} bytes; {told}", err=as_json)
+    click.echo(f"{path}: the report of {version}; {told}", err=as_json)
 
 
 def _served(run: Path, generation: int) -> str:

@@ -28,6 +28,7 @@ REVISED: Final = (
     "docs/migrating.md",
     "docs/monitoring.md",
     "docs/performance.md",
+    "docs/report.md",
     "docs/security.md",
     "docs/settings.md",
     "docs/training.md",
