@@ -130,7 +130,9 @@ def later_ratio(origins: Figure) -> Markup:
     about = "A dot for each past date and month ahead. On the dashed line, predictions keep the level of the prices."
     chart = Chart("later-ratio", "Median ratio on later sales", about, x, y)
     ticks = [(float(month), str(month)) for month in months]
-    chart.frame(ticks, [(v, f"{v:.2f}") for v in y.ticks()], ("months ahead", "predicted / sale price, median"))
+    chart.frame(
+        ticks, [(v, PRINTED["plain"](v)) for v in y.ticks()], ("months ahead", "predicted / sale price, median")
+    )
     chart.reference([(x.low, 1.0), (x.high, 1.0)])
     for place, origin in enumerate(origins):
         for month in origin.months:
@@ -151,8 +153,8 @@ def dependence(effect: Figure, effects: Figure, number: int) -> Markup:
     y = Axis(min(prices) / 1.05, max(prices) * 1.05, height - 46.0, TOP, is_log=True)
     about = "The geometric mean of the predicted prices if every test sale had this value."
     chart = Chart(f"effect-{number}", f"Predicted price by {effect.name}", about, x, y)
-    ticks = [(value, PRINTED["plain"](value)) for value in x.ticks(3)]
-    chart.frame(ticks, [(value, _dollars(value)) for value in _few(list(y.ticks()))], (str(effect.name), "price"))
+    ticks = [(value, PRINTED["plain"](value)) for value in x.ticks(4)]
+    chart.frame(ticks, [(value, _dollars(value)) for value in _few(y.ticks())], (str(effect.name), "price"))
     chart.curve(list(zip(effect.values.found, effect.prices.found, strict=True)))
     for value, price in zip(effect.values, effect.prices, strict=True):
         chart.dot(value, price)

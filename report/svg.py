@@ -5,7 +5,7 @@ A mark that stands for figures has their paths, and its chart has its axes, so t
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 from markupsafe import Markup
@@ -14,6 +14,9 @@ from report.figures import Figure
 
 DIGITS: Final = 1
 STEPS: Final = (1, 2, 2.5, 5, 10)
+LOG_STEPS: Final = (1, 2, 5)
+MIN_TICKS: Final = 3
+ROUNDING: Final = 1e-9
 
 
 def tag(name: str, *inside: str | Markup, **attributes: object) -> Markup:
@@ -51,17 +54,19 @@ class Axis(NamedTuple):
         kind = "log" if self.is_log else "linear"
         return f"{kind} {self.low!r} {self.high!r} {self.start!r} {self.end!r}"
 
-    def ticks(self, count: int = 5) -> Iterator[float]:
+    def ticks(self, count: int = 5) -> list[float]:
         """Round values within the axis, about so many."""
         if self.is_log:
-            for exponent in range(math.floor(math.log10(self.low)), math.ceil(math.log10(self.high)) + 1):
-                yield from (v for v in (10.0**exponent * m for m in (1, 2, 5)) if self.low <= v <= self.high)
-            return
+            powers = range(math.floor(math.log10(self.low)), math.ceil(math.log10(self.high)) + 1)
+            found = [10.0**power * factor for power in powers for factor in LOG_STEPS]
+            inside = [value for value in found if self.low <= value <= self.high]
+            if len(inside) >= MIN_TICKS:
+                return inside
         rough = (self.high - self.low) / count
         power = 10.0 ** math.floor(math.log10(rough))
-        step = next(power * factor for factor in STEPS if power * factor >= rough * 0.999)
-        for number in range(math.ceil(self.low / step - 1e-9), math.floor(self.high / step + 1e-9) + 1):
-            yield number * step
+        step = next(power * factor for factor in STEPS if power * factor >= rough * (1 - ROUNDING))
+        numbers = range(math.ceil(self.low / step - ROUNDING), math.floor(self.high / step + ROUNDING) + 1)
+        return [number * step for number in numbers]
 
 
 class Chart:
