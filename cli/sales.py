@@ -103,6 +103,7 @@ class ColumnOptions(NamedTuple):
 
     text: str | None
     path: Path | None
+    audit: tuple[str, ...] = ()
 
     def choice(self) -> "ColumnChoice | None":
         """The columns; None if none were named. Needs the libraries of training. Raises DataError."""
@@ -129,14 +130,24 @@ def column_options(without: str) -> Callable[[Command], Command]:
             help="The same as a TOML file, with a table for each column: kind, unit, description, minimum, maximum, "
             "group.",
         )
+        @click.option(
+            "--audit",
+            multiple=True,
+            metavar="COLUMN",
+            help="Study errors by this column of the file in the report, and never learn from it; repeatable.",
+        )
         @wraps(command)
         def with_columns(
-            *arguments: object, columns: str | None, columns_file: Path | None, **others: object
+            *arguments: object,
+            columns: str | None,
+            columns_file: Path | None,
+            audit: tuple[str, ...],
+            **others: object,
         ) -> object:
             if columns is not None and columns_file is not None:
                 msg = "--columns and --columns-file cannot be used together"
                 raise click.UsageError(msg)
-            return command(*arguments, columns=ColumnOptions(columns, columns_file), **others)
+            return command(*arguments, columns=ColumnOptions(columns, columns_file, audit), **others)
 
         return with_columns  # type: ignore[return-value]  # the same command with other parameters
 

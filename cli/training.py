@@ -67,9 +67,17 @@ def train(  # noqa: PLR0913 -- one for each option
     """
     with training_libraries():
         from train.promotion.publish import TrainOptions, train_and_publish
-    chosen = columns.choice() or {}
     options = TrainOptions(
-        data.path, data.query, family, version, deploy, seed, data.reading(), chosen, exclude_outliers
+        data=data.path,
+        query=data.query,
+        family=family,
+        version=version,
+        deploy=deploy,
+        seed=seed,
+        reading=data.reading(),
+        columns=columns.choice() or {},
+        exclude_outliers=exclude_outliers,
+        audit=columns.audit,
     )
     trained = train_and_publish(place.store, options)
     published = trained.manifest.version
@@ -115,7 +123,15 @@ def retrain(  # noqa: PLR0913 -- one for each option
         from train.promotion.retraining import RetrainOptions, retrain
     path = cast("Path", data.path)  # it is required
     options = RetrainOptions(
-        path, data.query, family, seed, dry_run, data.reading(), columns.choice(), exclude_outliers
+        data=path,
+        query=data.query,
+        family=family,
+        seed=seed,
+        dry_run=dry_run,
+        reading=data.reading(),
+        columns=columns.choice(),
+        exclude_outliers=exclude_outliers,
+        audit=columns.audit,
     )
     verdict = retrain(place.store, options)
     confirmed = True

@@ -1,4 +1,4 @@
-"""`appraiser models`, `appraiser verify` and `appraiser study`."""
+"""`appraiser models`, `appraiser verify`, `appraiser study` and `appraiser report`."""
 
 from pathlib import Path
 from typing import cast
@@ -8,7 +8,7 @@ import click
 from cli.context import Workspace, version_argument
 from cli.sales import DataOptions, data_options, training_libraries
 from pricing.artifacts.deployment import Deployment
-from pricing.artifacts.store import Store
+from pricing.artifacts.store import REPORT_FILE, Store
 from pricing.errors import ArtifactError, DamagedArtifactError, NothingDeployedError
 
 
@@ -55,6 +55,40 @@ def study(place: Workspace, version: str, *, data: DataOptions, by: str | None, 
         from train.promotion.studying import StudyOptions, study_file
     path = cast("Path", data.path)  # it is required
     study_file(place.store, StudyOptions(version, path, data.query, data.reading(), by, as_json))
+
+
+@click.command()
+@click.argument("version")
+@click.option(
+    "--html",
+    "path",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="File to write; without it, report-VERSION.html.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print the figures as JSON, and write a file only with --html.")
+@click.pass_obj
+def report(place: Workspace, version: str, path: Path | None, *, as_json: bool) -> None:
+    """Write the report of VERSION again, from its manifest.
+
+    A version that was published with a report has it in its folder, and the service shows it at /model/report.
+    """
+    from report.page import figures_as_json, report_of
+
+    manifest = place.store.read(version, place.store.seal(version)).manifest
+    if as_json:
+        click.echo(figures_as_json(manifest))
+        if path is None:
+            return
+    page, path = report_of(manifest), path or Path(f"report-{version}.html")
+    path.write_bytes(page)
+    published = place.store.read_beside(version, REPORT_FILE)
+    if published is None:
+        told = f"{version} was published without one"
+    elif published == page:
+        told = "the published one is the same"
+    else:
+        told = "the published one differs: another release has written it, or it was changed"
+    click.echo(f"{path}: the report of {version}; {told}", err=as_json)
 
 
 def _served(run: Path, generation: int) -> str:

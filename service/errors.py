@@ -10,6 +10,7 @@ RequestError
 ├── InvalidRequestError    422  the body or a query parameter breaks the contract
 ├── NotInServiceError      404  the version that was asked for is not loaded
 ├── NotExplainableError    404  the version was published without what explains its prices
+├── ReportNotFoundError    404  the version was published without a report, or it cannot be read
 ├── BodyTooLargeError      413
 ├── NotJsonError           415
 ├── UnknownCodingError     415  the body has a content coding that is not accepted
@@ -115,6 +116,15 @@ class NotExplainableError(RequestError):
         super().__init__("This version cannot explain its prices: an earlier release made it. Train another version.")
 
 
+class ReportNotFoundError(RequestError):
+    """The version was published without a report, or the file cannot be read."""
+
+    def __init__(self, version: str) -> None:
+        super().__init__(
+            f"A report of {version} was not found; `appraiser report {version} --html FILE` writes one to a file."
+        )
+
+
 class BodyTooLargeError(RequestError):
     """The body is larger than the setting allows."""
 
@@ -152,6 +162,7 @@ STATUS: Final[Mapping[type[RequestError], int]] = {
     KeysUnknownError: 503,
     NotInServiceError: 404,
     NotExplainableError: 404,
+    ReportNotFoundError: 404,
     BodyTooLargeError: 413,
     NotJsonError: 415,
     UnknownCodingError: 415,

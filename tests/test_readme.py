@@ -96,6 +96,7 @@ def test_the_pages_show_at_least_one_command_for_each_endpoint() -> None:
         "/predict/batch",
         "/models",
         "/model/info",
+        "/model/report",
         "/metrics",
         "/health/ready",
         "/health ",

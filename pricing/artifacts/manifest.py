@@ -15,6 +15,7 @@ import orjson
 from pydantic import AwareDatetime, ConfigDict, Field, FiniteFloat, ValidationError, model_validator
 
 from pricing.artifacts.columns import MAX_COLUMNS, OptionalColumn
+from pricing.artifacts.evidence import Evidence
 from pricing.artifacts.study import Origin, Study
 from pricing.errors import DamagedArtifactError
 from pricing.format import Part, Stored, reason_of
@@ -266,6 +267,7 @@ class Manifest(Stored):
     calibration: Calibration
     gap_calibrations: tuple[GapCalibration, ...] = ()
     recalibrated: Recalibration | None = None
+    evidence: Evidence | None = Field(default=None, description="Further figures of the report.")
     parity: Parity
     examples: tuple[Example, ...] = Field(min_length=1)
     background: tuple[tuple[FiniteFloat | None, ...], ...] = Field(

@@ -1,6 +1,7 @@
 """Where versions and the deployment pointer live, and the only code that writes them.
 
 <root>/<version>/model.onnx  manifest.json    immutable; the folder is renamed into place when it is whole
+<root>/<version>/report.html                  the manifest for people, which nothing seals
 <root>/deployment.json                        the pointer; replaced by rename, its generation only grows
 """
 
@@ -32,6 +33,7 @@ from pricing.format import is_of_a_later_release, reason_of
 GRAPH_FILE: Final = "model.onnx"
 MANIFEST_FILE: Final = "manifest.json"
 POINTER_FILE: Final = "deployment.json"
+REPORT_FILE: Final = "report.html"
 REPAIR: Final = "remove the file and promote a version"
 MAX_MANIFEST_BYTES: Final = 1024 * 1024  # ours have 11,000
 MAX_BYTES: Final = 64 * 1024 * 1024  # of any other file; a forest that learned from 13,000 sales has 8.3 million

@@ -218,6 +218,20 @@ def info(_batch: type[Houses]) -> Operation:
     return operation | {"parameters": _query_parameters(Choice)}
 
 
+def report(_batch: type[Houses]) -> Operation:
+    """The operation of `GET /model/report`."""
+    problems = _problems((HTTPStatus.NOT_FOUND, *_UNREADY)) | _INVALID
+    problems["404"] = _reply("The version that was asked for is not in service, or was published without one.", Problem)
+    content = {"text/html": {"schema": {"type": "string"}}}
+    return {
+        "operationId": "model_report",
+        "summary": "The report of a version as a page; without a name, the champion's",
+        "tags": ["service"],
+        "parameters": _query_parameters(Choice),
+        "responses": {"200": {"description": "One HTML file.", "content": content}, **problems},
+    }
+
+
 def metrics(_batch: type[Houses]) -> Operation:
     """The operation of `GET /metrics`."""
     operation = _read(

@@ -39,6 +39,7 @@ ROUTES: Final = (
     Route("POST", "/predict/batch", PREDICT, Views.predict, openapi.predict_batch),
     Route("GET", "/models", READ, Views.in_service, openapi.models),
     Route("GET", "/model/info", READ, Views.info, openapi.info),
+    Route("GET", "/model/report", READ, Views.report, openapi.report),
     Route("GET", "/metrics", METRICS, Views.metrics, openapi.metrics),
     Route("GET", "/health", WATCH, Views.ready, openapi.health("health", "The same as /health/ready")),
     Route("GET", "/health/ready", WATCH, Views.ready, READY),

@@ -14,6 +14,7 @@ from werkzeug.exceptions import HTTPException
 from pricing.artifacts.manifest import Metrics
 from service import trace
 from service.access.api_keys import Keys
+from service.access.security_headers import report_headers
 from service.api.openapi import with_columns
 from service.contract import (
     CHAMPION,
@@ -27,7 +28,7 @@ from service.contract import (
     ModelSummary,
     Unready,
 )
-from service.deployment.loaded_models import LoadedDeployment, ModelRegistry, ServedModel
+from service.deployment.loaded_models import LoadedDeployment, ModelRegistry, Selection, ServedModel
 from service.errors import NOTHING_HERE, KeysUnknownError, NotReadyError, refusal
 from service.observability.exposition import Exposition
 from service.predictions.handler import Answerer, parse_query
@@ -82,9 +83,19 @@ class Views(NamedTuple):
 
     def info(self) -> Response:
         """Describe a version; without a name, the champion."""
+        chosen = self._asked()
+        return _json(describe(chosen.model, chosen.generation))
+
+    def report(self) -> Response:
+        """Send the report of a version; without a name, the champion's."""
+        page = self.models.report(self._asked().model.manifest.version)
+        trace.of(request.environ).security = report_headers(page)
+        return Response(page, mimetype="text/html")
+
+    def _asked(self) -> Selection:
+        """The version that the query names; without a name, the champion."""
         asked = parse_query(Choice, request.query_string.decode("latin-1")).model_version
-        serving = self.models.serving()
-        return _json(describe(serving.choose(asked or CHAMPION, b"").model, serving.deployment.generation))
+        return self.models.serving().choose(asked or CHAMPION, b"")
 
     def metrics(self) -> Response:
         """Report the metrics for Prometheus, or a summary as JSON."""

@@ -12,8 +12,14 @@ import numpy as np
 from pricing.artifacts.columns import OptionalColumn, RowReader
 from pricing.artifacts.deployment import Deployment, bucket_of
 from pricing.artifacts.manifest import Feature, Manifest
-from pricing.artifacts.store import Store
-from pricing.errors import AppraiserError, NothingDeployedError, UnknownVersionError, UnreadableError
+from pricing.artifacts.store import REPORT_FILE, Store
+from pricing.errors import (
+    AppraiserError,
+    ArtifactError,
+    NothingDeployedError,
+    UnknownVersionError,
+    UnreadableError,
+)
 from pricing.files.followed_file import FollowedFile
 from pricing.house import Matrix
 from pricing.inference.predictor import Predictor, load
@@ -21,7 +27,7 @@ from pricing.inference.shapley import Explainer, explainer_of
 from pricing.journal.journal import Arm
 from service.contract import CHAMPION, Refused
 from service.deployment.version_age import VersionAge
-from service.errors import NotInServiceError, NotReadyError
+from service.errors import NotInServiceError, NotReadyError, ReportNotFoundError
 
 NOTHING_LOADED = "No model has been loaded yet."
 NOTHING_DEPLOYED = "No model is deployed: run `appraiser train` or `appraiser promote VERSION`."
@@ -198,6 +204,16 @@ class ModelRegistry:
         if self._serving is None:
             raise NotReadyError(self._reason)
         return self._serving
+
+    def report(self, version: str) -> bytes:
+        """Read the report that was published with a version. Raises ReportNotFoundError."""
+        try:
+            found = self._store.read_beside(version, REPORT_FILE)
+        except (ArtifactError, OSError):
+            found = None
+        if found is None:
+            raise ReportNotFoundError(version)
+        return found
 
     def named(self) -> frozenset[str]:
         """Return the versions that are in service, or were refused; none while nothing is in service."""

@@ -83,7 +83,7 @@ class Observer:
         def start(line: str, headers: list[tuple[str, str]], exc_info: Any = None, /) -> Any:  # noqa: ANN401 -- PEP 3333
             nonlocal status
             status = line[:3]
-            headers = [*headers, *headers_of(trace.route), (REQUEST_ID, trace.request_id)]
+            headers = [*headers, *(trace.security or headers_of(trace.route)), (REQUEST_ID, trace.request_id)]
             return start_response(line, headers, exc_info) if exc_info else start_response(line, headers)
 
         try:

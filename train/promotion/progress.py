@@ -28,6 +28,7 @@ CROSS_VALIDATION: Final = Step("cross-validating", 10)
 REST: Final = (Step("fitting", 3), Step("converting", 6), Step("certifying", 1), Step("measuring", 1))
 ORIGIN: Final = Step("rolling origin", 11)
 JUDGING: Final = Step("judging", 1)
+GATHERING: Final = Step("gathering", 1)
 
 
 def steps(sales: Sales, family: FamilyName | None, columns: ColumnChoice, *, judged: bool = False) -> tuple[Step, ...]:
@@ -35,7 +36,7 @@ def steps(sales: Sales, family: FamilyName | None, columns: ColumnChoice, *, jud
     # with columns, only one family competes, and again if some of them are left out
     cross_validations = 2 if columns else 1 if family else len(FAMILY_NAMES)
     origins = () if sales.sold_on is None else (ORIGIN,) * ORIGINS
-    return (*(CROSS_VALIDATION,) * cross_validations, *REST, *origins, *((JUDGING,) if judged else ()))
+    return (*(CROSS_VALIDATION,) * cross_validations, *REST, *origins, *((JUDGING,) if judged else ()), GATHERING)
 
 
 class TimeLeft(RichColumn):

@@ -10,11 +10,14 @@ from rich.console import Console
 from rich.table import Table
 
 from pricing.artifacts.manifest import Manifest, Scores, is_version
-from pricing.artifacts.store import MANIFEST_FILE, Artifact, Store
+from pricing.artifacts.store import MANIFEST_FILE, REPORT_FILE, Artifact, Store
 from pricing.artifacts.study import Origin
 from pricing.errors import Stays, VersionExistsError
 from pricing.inference.sandbox import load_in_sandbox
+from report.page import report_of
 from train.errors import TrainingError
+from train.evidence.audits import check_audit, without_audited
+from train.evidence.gather import with_evidence
 from train.models.training import Plan, train
 from train.models.worth import check_worth
 from train.promotion.progress import progress, steps
@@ -46,6 +49,8 @@ class TrainOptions:
     reading: Reading = AS_IT_IS
     columns: ColumnChoice = field(default_factory=dict)
     exclude_outliers: bool = False
+    audit: tuple[str, ...] = ()
+    """Columns by which errors are studied, and which are never learned from."""
 
 
 class Trained(NamedTuple):
@@ -65,16 +70,21 @@ def train_and_publish(store: Store, order: TrainOptions, console: Console | None
     _check_free(store, version)
     store.check_writable()  # these two before minutes of training, not after
     deploy = order.deploy or store.current() is None
-    if order.data is None and order.columns:
-        msg = "--columns needs --data: the synthetic market has the five fields only"
+    if order.data is None and (order.columns or order.audit):
+        msg = f"--{'columns' if order.columns else 'audit'} needs --data: the synthetic market has the five fields only"
         raise TrainingError(msg)
-    reading = replace(order.reading, others=wanted(order.columns))
+    check_audit(order.audit, order.columns)
+    names = wanted(order.columns)
+    reading = replace(order.reading, others=None if names is None else (*names, *order.audit))
     sales = data.synthetic(order.seed) if order.data is None else data.read(order.data, order.query, reading)
     tell_rows(console, sales)
+    learned_from = without_audited(sales, order.audit)
     plan = Plan(version, salt(store), order.seed, order.family, order.columns, order.exclude_outliers)
     with progress(console, steps(sales, order.family, order.columns)) as tell:
-        artifact = train(sales, plan, tell)
-        artifact = with_rolling_origins(artifact, sales, tell)
+        artifact = train(learned_from, plan, tell)
+        artifact = with_rolling_origins(artifact, learned_from, tell)
+        tell("gathering figures for the report")
+        artifact = with_evidence(artifact, sales, order.audit)
     if order.version is None:
         artifact = publish_next(store, artifact, lambda found: publish(store, found, sales, console))
         deploy = order.deploy or (deploy and store.current() is None)  # another training may have been faster
@@ -110,7 +120,7 @@ def publish(  # noqa: PLR0913 -- what is published, where, and how it is told an
     check_worth(artifact, sales)
     rows = seen.to_bytes(seen.hashes(sales.houses[test], sales.prices[test]))
     try:
-        folder = store.publish(artifact, {seen.FILE: rows, **beside})
+        folder = store.publish(artifact, {seen.FILE: rows, REPORT_FILE: report_of(manifest), **beside})
         _tell_result(console, manifest)
         console.print(f"published {manifest.version} in {folder} ({manifest.graph.size:,} bytes of ONNX)")
     except BaseException as error:

@@ -23,10 +23,11 @@ from pricing.artifacts.manifest import (
     Recalibration,
     version_key,
 )
-from pricing.artifacts.store import Artifact, Store
+from pricing.artifacts.store import REPORT_FILE, Artifact, Store
 from pricing.house import Column, Matrix
 from pricing.inference.predictor import OnnxGraph, predictor_of
 from pricing.inference.sandbox import load_in_sandbox
+from report.page import report_of
 from train.errors import DataError
 from train.models.encoding import inputs_of, without
 from train.models.evaluate import calibrate
@@ -87,8 +88,9 @@ def recalibrate(store: Store, order: RecalibrateOptions, console: Console | None
     tell_rows(console, sales)
     artifact = recalibrated(champion, sales, _next_patch(store, deployment.champion))
     load_in_sandbox(artifact)
-    beside = store.read_beside(deployment.champion, seen.FILE)
-    store.publish(artifact, {} if beside is None else {seen.FILE: beside})
+    rows = store.read_beside(deployment.champion, seen.FILE)
+    beside = {REPORT_FILE: report_of(artifact.manifest)} | ({} if rows is None else {seen.FILE: rows})
+    store.publish(artifact, beside)
     _tell_result(console, artifact.manifest)
     return artifact.manifest
 

@@ -14,12 +14,15 @@ from rich.console import Console
 from rich.table import Table
 
 from pricing.artifacts.deployment import Deployment
+from pricing.artifacts.evidence import Judged
 from pricing.artifacts.manifest import Manifest
 from pricing.artifacts.store import MANIFEST_FILE, Artifact, Store
 from pricing.errors import NothingDeployedError
 from pricing.format import is_of_a_later_release, reason_of
 from pricing.inference.predictor import load
 from train.errors import TrainingError
+from train.evidence.audits import check_audit, without_audited
+from train.evidence.gather import with_evidence
 from train.models.family_names import FamilyName
 from train.models.training import Plan, train
 from train.promotion.judge import LEVEL, TOO_FEW, Candidate, JudgementRows, Verdict, judge
@@ -50,6 +53,8 @@ class RetrainOptions:
     columns: ColumnChoice | None = None
     """To learn from; None for the champion's."""
     exclude_outliers: bool = False
+    audit: tuple[str, ...] = ()
+    """Columns by which errors are studied, and which are never learned from."""
 
 
 def retrain(store: Store, order: RetrainOptions, console: Console | None = None) -> Verdict:
@@ -65,9 +70,12 @@ def retrain(store: Store, order: RetrainOptions, console: Console | None = None)
         store.check_writable()
     version = next_version(store)
     known = wishes_of(champion.manifest.columns)
-    columns = known if order.columns is None else order.columns
-    others = None if columns or known else ()  # the champion reads its own also if the challenger has others
+    inherited = {name: wish for name, wish in known.items() if name not in order.audit}
+    columns = inherited if order.columns is None else order.columns
+    check_audit(order.audit, columns)
+    others = None if columns or known or order.audit else ()  # the champion reads its own also if these are others
     sales = data.read(order.data, order.query, replace(order.reading, others=others))
+    learned_from = without_audited(sales, order.audit)
     tell_rows(console, sales)
     split = champion.manifest.split
     with progress(console, steps(sales, order.family, columns, judged=True)) as tell:
@@ -75,13 +83,14 @@ def retrain(store: Store, order: RetrainOptions, console: Console | None = None)
         if transition := _transition(champion.manifest, version):
             tell(transition)
         plan = Plan(version, split.salt, order.seed, order.family, columns, order.exclude_outliers)
-        challenger = with_rolling_origins(train(sales, plan, tell, held_back=unseen), sales, tell)
+        challenger = with_rolling_origins(train(learned_from, plan, tell, held_back=unseen), learned_from, tell)
         tell("judging champion and challenger on the same test rows")
-        verdict = judge(
-            champion,
-            Candidate(challenger.manifest, load(challenger)),
-            choose_evidence(store, champion.manifest, sales, unseen),
-        )
+        candidate = Candidate(challenger.manifest, load(challenger))
+        rows = choose_evidence(store, champion.manifest, sales, unseen)
+        verdict = judge(champion, candidate, rows)
+        tell("gathering figures for the report")
+        judged = judged_of(verdict, rows, champion, candidate)
+        challenger = with_evidence(challenger, sales, order.audit, unseen, judged)
     _tell_verdict(console, verdict)
     if order.dry_run:
         console.print(f"dry run: {version} was not published")
@@ -94,6 +103,22 @@ def retrain(store: Store, order: RetrainOptions, console: Console | None = None)
         published = publish_next(store, challenger, put).manifest.version
         verdict = verdict.model_copy(update={"challenger": published})
     return verdict
+
+
+def judged_of(verdict: Verdict, rows: JudgementRows, champion: Candidate, challenger: Candidate) -> Judged:
+    """The part of a verdict that the report shows, with the MAPE of both versions on the rows of the verdict."""
+    mapes = [float(np.mean(np.abs(rows.priced_by(of)[0] / rows.prices - 1))) for of in (champion, challenger)]
+    return Judged(
+        champion=verdict.champion,
+        rows=verdict.rows,
+        houses=verdict.groups,
+        used_before=verdict.used_before,
+        champion_mape=mapes[0],
+        mape=mapes[1],
+        gain=verdict.gain,
+        gain_lower=verdict.gain_lower,
+        against=verdict.against,
+    )
 
 
 def unseen_by(champion: Manifest, sales: Sales) -> Mask:

@@ -109,16 +109,16 @@ def read_wishes(path: Path) -> Wishes:
         raise DataError(msg) from error
 
 
-def checked(wishes: Wishes) -> Wishes:
-    """The wishes, if their names and number are possible. Raises DataError."""
+def checked(wishes: Wishes, option: str = "--columns") -> Wishes:
+    """The wishes of an option, if their names and number are possible. Raises DataError."""
     if taken := [name for name in wishes if name in {*COLUMNS, SOLD_ON}]:
-        msg = f"--columns: {taken[0]} is a field of the contract, which every version knows; name further columns only"
+        msg = f"{option}: {taken[0]} is a field of the contract, which every version knows; name further columns only"
         raise DataError(msg)
     if odd := [name for name in wishes if not re.fullmatch(NAME_PATTERN, name)]:
-        msg = f"--columns: {odd[0][:60]!r} is not a name; expected letters, digits, spaces, _, . and -, at most 64"
+        msg = f"{option}: {odd[0][:60]!r} is not a name; expected letters, digits, spaces, _, . and -, at most 64"
         raise DataError(msg)
     if len(wishes) > MAX_COLUMNS:
-        msg = f"--columns: {len(wishes)} columns are named, at most {MAX_COLUMNS} are possible"
+        msg = f"{option}: {len(wishes)} columns are named, at most {MAX_COLUMNS} are possible"
         raise DataError(msg)
     return wishes
 

@@ -27,6 +27,7 @@ ROUTES: Final[dict[str, Scope | None]] = {
     "POST /predict/batch": "predict",
     "GET /models": "read",
     "GET /model/info": "read",
+    "GET /model/report": "read",
     "GET /metrics": "metrics",
     "GET /health": None,
     "GET /health/live": None,

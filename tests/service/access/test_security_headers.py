@@ -34,6 +34,7 @@ OTHERS: Final = (
     "/metrics",
     "/models",
     "/model/info",
+    "/model/report",  # of a version that was published without one
     "/openapi.json",
     "/predict",
     "/nowhere",

@@ -47,7 +47,9 @@ BODIES: Final[dict[str, type[BaseModel]]] = {"/predict": OneHouse, "/predict/bat
 ANSWERS: Final[dict[str, type[BaseModel]]] = {**READ, "/predict": Prediction, "/predict/batch": Predictions}
 GOOD: Final[dict[str, object]] = {"/predict": HOUSE, "/predict/batch": {"houses": [HOUSE]}}
 OF_EVERY_REQUEST: Final = {("X-Request-ID", "header", False), ("traceparent", "header", False)}
-REFUSALS: Final[dict[str, type[BaseModel]]] = dict.fromkeys([*BODIES, "/model/info"], ValidationProblems)
+REFUSALS: Final[dict[str, type[BaseModel]]] = dict.fromkeys(
+    [*BODIES, "/model/info", "/model/report"], ValidationProblems
+)
 
 
 @pytest.fixture(scope="module")

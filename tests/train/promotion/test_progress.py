@@ -68,7 +68,7 @@ def test_a_result_is_not_a_step() -> None:
 def test_the_steps_of_a_training_come_as_expected() -> None:
     sales, sentences = data.synthetic(seed=0, rows=1_500), list[str]()
     train(sales, Plan("v1.0.0", "0", 0, None), sentences.append)
-    expected, place = steps(sales, None, {}), 0
+    expected, place = steps(sales, None, {})[:-1], 0  # the last one is of the report, which is made after it
     for sentence in sentences:
         begun = step_of(sentence, expected, place)
         assert begun in {None, place}, sentence
