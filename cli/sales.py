@@ -5,16 +5,17 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import click
+
+from cli.context import Command
 
 if TYPE_CHECKING:
     from train.sales.columns import ColumnChoice
     from train.sales.rows import Reading
 
 UNITS: Final = ("m2", "km")
-Command = TypeVar("Command", bound=Callable[..., Any])
 
 
 class DataOptions(NamedTuple):

@@ -11,8 +11,8 @@ from urllib.parse import urlencode
 import click
 import orjson
 
-from cli.context import Workspace
-from cli.sales import Command, pairs
+from cli.context import Command, Workspace
+from cli.sales import pairs
 from pricing.artifacts.manifest import HIGHEST_LEVEL, LOWEST_LEVEL
 from pricing.artifacts.store import Store
 from pricing.house import FEATURES, House

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Final, cast
 
 import click
 
-from cli.context import Workspace, exit_unless, roll_out_and_report
+from cli.context import Output, Workspace, exit_unless, output_options, roll_out_and_report
 from cli.sales import ColumnOptions, DataOptions, column_options, data_options, training_libraries
 from pricing.artifacts import deployment as plans
 from pricing.errors import JournalError, changed
@@ -47,6 +47,7 @@ keep_option = click.option(
 @click.option("--deploy", is_flag=True, help="Deploy it also when another version is deployed.")
 @seed_option
 @keep_option
+@output_options
 @click.pass_obj
 def train(  # noqa: PLR0913 -- one for each option
     place: Workspace,
@@ -59,6 +60,7 @@ def train(  # noqa: PLR0913 -- one for each option
     deploy: bool,
     seed: int,
     keep: int,
+    output: Output,
 ) -> None:
     """Train a version and publish it; the first one is deployed too.
 
@@ -66,7 +68,7 @@ def train(  # noqa: PLR0913 -- one for each option
     is published or deployed.
     """
     with training_libraries():
-        from train.promotion.publish import TrainOptions, train_and_publish
+        from train.promotion.publish import TrainOptions, plain, train_and_publish
     options = TrainOptions(
         data=data.path,
         query=data.query,
@@ -79,18 +81,21 @@ def train(  # noqa: PLR0913 -- one for each option
         exclude_outliers=exclude_outliers,
         audit=columns.audit,
     )
-    trained = train_and_publish(place.store, options)
-    published = trained.manifest.version
+    trained = train_and_publish(place.store, options, plain(is_silent=output.is_silent))
+    published, confirmed = trained.manifest.version, False
     with changed(f"{published} is published"):
         if trained.deploy:
-            roll_out_and_report(
+            confirmed = roll_out_and_report(
                 place,
                 lambda current: plans.promote(current, published),
-                then=lambda: _remove_old(place, keep, published),
+                lambda: _remove_old(place, keep, published, output),
+                output,
             )
         else:
-            click.echo(f"not deployed: `appraiser promote {published}` does it")
-            _remove_old(place, keep, published)
+            output.echo(f"not deployed: `appraiser promote {published}` does it")
+            _remove_old(place, keep, published, output)
+        metrics = trained.manifest.metrics.model_dump(mode="json", include={"test", "intervals"})
+        output.end(version=published, deployed=trained.deploy, confirmed=confirmed, metrics=metrics)
 
 
 @click.command()
@@ -100,6 +105,7 @@ def train(  # noqa: PLR0913 -- one for each option
 @family_option
 @seed_option
 @keep_option
+@output_options
 @click.option("--dry-run", is_flag=True, help="Judge only: publish and deploy nothing.")
 @click.pass_obj
 def retrain(  # noqa: PLR0913 -- one for each option
@@ -111,6 +117,7 @@ def retrain(  # noqa: PLR0913 -- one for each option
     exclude_outliers: bool,
     seed: int,
     keep: int,
+    output: Output,
     dry_run: bool,
 ) -> None:
     """Train a challenger on new data, judge it against the champion, and deploy it only if it is better.
@@ -120,6 +127,7 @@ def retrain(  # noqa: PLR0913 -- one for each option
     and the last line states what is published or deployed.
     """
     with training_libraries():
+        from train.promotion.publish import plain
         from train.promotion.retraining import RetrainOptions, retrain
     path = cast("Path", data.path)  # it is required
     options = RetrainOptions(
@@ -133,11 +141,13 @@ def retrain(  # noqa: PLR0913 -- one for each option
         exclude_outliers=exclude_outliers,
         audit=columns.audit,
     )
-    verdict = retrain(place.store, options)
+    verdict = retrain(place.store, options, plain(is_silent=output.is_silent))
     confirmed = True
     if not dry_run:
         with changed(f"{verdict.challenger} is published"):
-            confirmed = _judged(place, keep, verdict)
+            confirmed = _judged(place, keep, verdict, output)
+    deployed = verdict.is_better and not dry_run
+    output.end(**verdict.model_dump(mode="json"), deployed=deployed, confirmed=deployed and confirmed)
     if not verdict.is_better:
         sys.exit(NOT_BETTER)
     exit_unless(confirmed)
@@ -147,8 +157,9 @@ def retrain(  # noqa: PLR0913 -- one for each option
 @data_options(required=True)
 @click.option("--deploy", is_flag=True, help="Deploy it if it is better.")
 @keep_option
+@output_options
 @click.pass_obj
-def recalibrate(place: Workspace, *, data: DataOptions, deploy: bool, keep: int) -> None:
+def recalibrate(place: Workspace, *, data: DataOptions, deploy: bool, keep: int, output: Output) -> None:
     """Give the champion the level and the intervals of recent sales, as a patch version with the same graph.
 
     It needs 200 sales that the graph has not learned from. Exit code 0: better, and deployed if --deploy was given;
@@ -156,39 +167,49 @@ def recalibrate(place: Workspace, *, data: DataOptions, deploy: bool, keep: int)
     failed, and nothing has changed; 5: failed or interrupted, and the last line states what is published or deployed.
     """
     with training_libraries():
+        from train.promotion.publish import plain
         from train.promotion.recalibrating import RecalibrateOptions, recalibrate
     path = cast("Path", data.path)  # it is required
-    manifest = recalibrate(place.store, RecalibrateOptions(path, data.query, data.reading()))
+    reading = RecalibrateOptions(path, data.query, data.reading())
+    manifest = recalibrate(place.store, reading, plain(is_silent=output.is_silent))
     found = manifest.recalibrated
-    if found is None or found.against:
-        sys.exit(NOT_BETTER)
-    if not deploy:
-        click.echo(f"not deployed: `appraiser promote {manifest.version}` does it")
-        return
+    is_better, confirmed = found is not None and not found.against, False
     with changed(f"{manifest.version} is published"):
-        confirmed = roll_out_and_report(
-            place,
-            lambda current: plans.promote_challenger(current, found.parent, manifest.version),
-            then=lambda: _remove_old(place, keep, manifest.version),
-        )
-    exit_unless(confirmed)
+        if found is not None and is_better and deploy:
+            confirmed = roll_out_and_report(
+                place,
+                lambda current: plans.promote_challenger(current, found.parent, manifest.version),
+                lambda: _remove_old(place, keep, manifest.version, output),
+                output,
+            )
+        elif is_better:
+            output.echo(f"not deployed: `appraiser promote {manifest.version}` does it")
+        deployed = is_better and deploy
+        recalibrated = None if found is None else found.model_dump(mode="json")
+        output.end(version=manifest.version, deployed=deployed, confirmed=confirmed, recalibrated=recalibrated)
+    if not is_better:
+        sys.exit(NOT_BETTER)
+    exit_unless(confirmed or not deploy)
 
 
-def _judged(place: Workspace, keep: int, verdict: "Verdict") -> bool:
+def _judged(place: Workspace, keep: int, verdict: "Verdict", output: Output) -> bool:
     """Deploy a challenger that is better, and prune; returns whether the deployment, if there is one, is confirmed."""
 
     def prune() -> None:
-        _remove_old(place, keep, verdict.challenger)
+        _remove_old(place, keep, verdict.challenger, output)
 
     if verdict.is_better:
         return roll_out_and_report(
-            place, lambda current: plans.promote_challenger(current, verdict.champion, verdict.challenger), then=prune
+            place,
+            lambda current: plans.promote_challenger(current, verdict.champion, verdict.challenger),
+            prune,
+            output,
         )
     prune()
     return True
 
 
-def _remove_old(place: Workspace, keep: int, newest: str) -> None:
+def _remove_old(place: Workspace, keep: int, newest: str, output: Output) -> None:
     """Remove the oldest versions beyond `keep`, but none while it is not known which ones the journal names."""
     from pricing.journal.journal import named_versions
 
@@ -201,4 +222,4 @@ def _remove_old(place: Workspace, keep: int, newest: str) -> None:
         click.echo(f"no version is removed, though more than {keep} are published: {error}; {told}", err=True)
         return
     for version in place.store.prune(keep, {newest, *named}):
-        click.echo(f"removed {version}: {keep} versions are kept")
+        output.echo(f"removed {version}: {keep} versions are kept")

@@ -58,7 +58,7 @@ def study(place: Workspace, version: str, *, data: DataOptions, by: str | None, 
 
 
 @click.command()
-@click.argument("version")
+@version_argument
 @click.option(
     "--html",
     "path",

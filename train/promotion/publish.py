@@ -65,7 +65,7 @@ def train_and_publish(store: Store, order: TrainOptions, console: Console | None
 
     Raises TrainingError or VersionExistsError with one sentence; then nothing has been written.
     """
-    console = console or quiet()
+    console = console or plain()
     version = order.version or next_version(store)
     _check_free(store, version)
     store.check_writable()  # these two before minutes of training, not after
@@ -135,9 +135,9 @@ def _is_published(store: Store, manifest: Manifest) -> bool:
     return is_there and store.read_beside(manifest.version, MANIFEST_FILE) == manifest.to_bytes()
 
 
-def quiet() -> Console:
+def plain(*, is_silent: bool = False) -> Console:
     """A console without markup: a file may be named sales[final].csv."""
-    return Console(highlight=False, markup=False, emoji=False, soft_wrap=True)
+    return Console(highlight=False, markup=False, emoji=False, soft_wrap=True, quiet=is_silent)
 
 
 def tell_rows(console: Console, sales: Sales) -> None:

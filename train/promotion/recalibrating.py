@@ -32,7 +32,7 @@ from train.errors import DataError
 from train.models.encoding import inputs_of, without
 from train.models.evaluate import calibrate
 from train.models.families import Fold
-from train.promotion.publish import quiet, tell_rows
+from train.promotion.publish import plain, tell_rows
 from train.sales import rows as data
 from train.sales import test_rows as seen
 from train.sales.rows import Reading, Sales
@@ -79,7 +79,7 @@ def recalibrate(store: Store, order: RecalibrateOptions, console: Console | None
 
     Raises ArtifactError or DataError with one sentence; then nothing has been written.
     """
-    console = console or quiet()
+    console = console or plain()
     deployment = store.deployment()
     champion = store.read(deployment.champion, deployment.sha256[deployment.champion])
     store.check_writable()

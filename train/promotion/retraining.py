@@ -27,7 +27,7 @@ from train.models.family_names import FamilyName
 from train.models.training import Plan, train
 from train.promotion.judge import LEVEL, TOO_FEW, Candidate, JudgementRows, Verdict, judge
 from train.promotion.progress import progress, steps
-from train.promotion.publish import publish, publish_next, quiet, tell_rows
+from train.promotion.publish import plain, publish, publish_next, tell_rows
 from train.promotion.rolling_origin import with_rolling_origins
 from train.promotion.versions import contract, contract_of, next_version
 from train.sales import rows as data
@@ -63,7 +63,7 @@ def retrain(store: Store, order: RetrainOptions, console: Console | None = None)
     Raises TrainingError, ArtifactError, NothingDeployedError or NotWritableError with one sentence; then nothing has
     been written.
     """
-    console = console or quiet()
+    console = console or plain()
     deployment = _deployment(store)
     champion = _champion(store, deployment)
     if not order.dry_run:

@@ -14,7 +14,7 @@ from pricing.house import FEATURES
 from pricing.inference.predictor import load
 from train.errors import DataError
 from train.models.encoding import inputs_of
-from train.promotion.publish import quiet, tell_rows
+from train.promotion.publish import plain, tell_rows
 from train.sales import rows as data
 from train.sales.columns import texts_of
 from train.sales.rows import Reading, Sales
@@ -58,7 +58,7 @@ def study_file(store: Store, order: StudyOptions, console: Console | None = None
         answer = {"version": order.version, "rows": len(sales.prices), "study": [item.model_dump() for item in every]}
         sys.stdout.write(orjson.dumps(answer | ({"by": {order.by: groups}} if order.by else {})).decode() + "\n")
         return
-    console = console or quiet()
+    console = console or plain()
     tell_rows(console, sales)
     console.print(of_all(every[0]))
     console.print(of_groups("by fifth of the predicted price", every))
