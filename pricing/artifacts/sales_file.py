@@ -86,6 +86,9 @@ def parse_sales(data: bytes, manifest: Manifest) -> KeptSales:
     if len(data) != expected:
         msg = f"{SALES_FILE}: observed {len(data):,} bytes, expected {expected:,} for {head.rows:,} sales"
         raise DamagedArtifactError(msg)
+    if manifest.sales is not None and manifest.sales.rows != head.rows:
+        msg = f"{SALES_FILE}: observed {head.rows:,} sales, expected {manifest.sales.rows:,}"
+        raise DamagedArtifactError(msg)
     arrays = _arrays(data, start, layout, head.rows)
     found = KeptSales(next(arrays)[0], next(arrays)[0] if head.dated else None, *arrays)
     if problem := next(_problems(found, manifest.columns), None):

@@ -86,6 +86,8 @@ def market_levels(log_error: Column, days: Days) -> Column:
     known = sales > 0
     chance = distance**2 / np.maximum(sales, 1)
     moved = max(0.0, float(np.average(medians[known] ** 2 - chance[known], weights=sales[known])))
+    if moved == 0.0:
+        return np.zeros(len(sales))
     found: Column = np.clip(medians * moved / (moved + chance), -MAX_LEVEL, MAX_LEVEL)
     return found
 
