@@ -92,7 +92,7 @@ class Options(Choice):
     explain: Switch = Field(default=False, description=f"Explain each price; of at most {MAX_EXPLAINED} houses.")
     comparables: CountInQuery | None = Field(
         default=None,
-        description=f"Comparable sales to add, 1 to {MAX_COMPARABLES}; the version must have been trained to keep them.",
+        description=f"Number of comparable sales to add, 1 to {MAX_COMPARABLES}. The version must keep its sales.",
     )
 
 

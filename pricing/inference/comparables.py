@@ -25,8 +25,8 @@ from pricing.inference.leaves import LeafFinder, deviations, price_trees
 from pricing.inference.predictor import Predictor
 
 EPOCH: Final = date(1970, 1, 1)
-SALES_A_STEP: Final = 5_000
-"""Sales that are compared at once: a megabyte meanwhile, of a version with columns."""
+BYTES_A_STEP: Final = 100_000
+"""Of leaves that are compared at once: malloc would map and unmap more, which takes longer than the work."""
 MAX_COUNT: Final = 255
 """Of a uint8: so many trees are counted at once."""
 CHECKED: Final = 100
@@ -122,8 +122,9 @@ class ComparableSales:
         leaves, trees = self._sales.leaves, self._finder.trees
         wanted = self._finder.find(house)
         apart = np.zeros(len(self), dtype=np.uint16)
-        for start in range(0, len(self), SALES_A_STEP):
-            part = slice(start, start + SALES_A_STEP)
+        step = max(1, BYTES_A_STEP // trees)
+        for start in range(0, len(self), step):
+            part = slice(start, start + step)
             differs = (leaves[:, part] != wanted).view(np.uint8)
             for first in range(0, trees, MAX_COUNT):
                 apart[part] += np.add.reduce(differs[first : first + MAX_COUNT], axis=0, dtype=np.uint8)

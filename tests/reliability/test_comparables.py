@@ -50,7 +50,7 @@ class Trial(NamedTuple):
 
     def error(self, price: Callable[[Comparable], float]) -> Column:
         """Of the median of ten, as a share of the price, of shape (n,)."""
-        medians = [np.median([price(sale) for sale in ten]) for ten in self.found]
+        medians = np.array([np.median([price(sale) for sale in ten]) for ten in self.found])
         return np.abs(medians / self.asked.prices - 1)
 
     def model_error(self) -> Column:

@@ -1,5 +1,6 @@
 """The file of sales that a version keeps: what is in it, and what is refused, whatever its bytes are."""
 
+from contextlib import suppress
 from datetime import date
 
 import numpy as np
@@ -132,10 +133,8 @@ def test_a_value_that_training_never_writes_is_refused(manifest: Manifest, name:
 def test_whatever_the_bytes_are_nothing_else_is_raised(keeping: Keeping, noise: bytes, at: int) -> None:
     data = few().to_bytes()
     for other in (noise, data[:at] + noise + data[at + len(noise) :]):
-        try:
+        with suppress(DamagedArtifactError):
             parse_sales(other, keeping.artifact.manifest.model_copy(update={"sales": None}))
-        except DamagedArtifactError:
-            pass
 
 
 def test_a_file_holds_what_the_version_has_learned_from_and_nothing_else(keeping: Keeping) -> None:

@@ -10,9 +10,8 @@ from pricing.errors import ModelError
 from pricing.house import Matrix
 from pricing.inference.leaves import ROWS_A_STEP, LeafFinder, deviations, price_trees
 from pricing.inference.predictor import OnnxGraph
-from train.models.convert import to_onnx
+from train.models.convert import Fitted, to_onnx
 from train.models.families import FAMILIES, fit, round_thresholds, spread_estimator
-from train.models.convert import Fitted
 from train.models.parity import gap_rows, threshold_rows
 from train.sales import rows as data
 

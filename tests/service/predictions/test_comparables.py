@@ -107,7 +107,10 @@ def test_query_and_body_ask_for_the_same(client: FlaskClient) -> None:
         ("21", "less_than_equal"),
         ("999999999", "less_than_equal"),
         ("9" * 5_000, "int_type"),
-        *((text, "int_type") for text in ("-1", "5.5", "5.0", "five", "", "true", "1_0", "%2B5", "5 ", "0x5", "٥")),
+        *(
+            (text, "int_type")
+            for text in ("-1", "5.5", "5.0", "five", "", "true", "1_0", "%2B5", "5 ", "0x5", "%D9%A5")
+        ),
     ],
 )
 def test_a_number_in_the_query_that_is_not_valid_is_refused(client: FlaskClient, text: str, kind: str) -> None:
@@ -116,19 +119,22 @@ def test_a_number_in_the_query_that_is_not_valid_is_refused(client: FlaskClient,
     ]
 
 
+NOT_WHOLE: list[object] = ["5", 5.5, True, False, [5], {}, ""]
+
+
 @pytest.mark.parametrize(
     ("value", "kind"),
     [
         (0, "greater_than_equal"),
         (21, "less_than_equal"),
-        *((value, "int_type") for value in ("5", 5.5, True, False, [5], {}, "", 1e300)),
+        (1e300, "less_than_equal"),
+        *((value, "int_type") for value in NOT_WHOLE),
     ],
 )
 def test_a_number_in_the_body_that_is_not_valid_is_refused(client: FlaskClient, value: object, kind: str) -> None:
     found = refused(client, "/predict", HOUSE | {"comparables": value})
 
-    assert [problem[1] for problem in found] == [["body", "comparables"]]
-    assert found[0][0] in {kind, "less_than_equal"}
+    assert [problem[:2] for problem in found] == [(kind, ["body", "comparables"])]
 
 
 def test_two_different_values_are_refused(client: FlaskClient) -> None:

@@ -10,13 +10,14 @@ from click.testing import CliRunner
 from cli import main
 from pricing.artifacts.sales_file import MAX_SALES, SALES_FILE, parse_sales
 from pricing.artifacts.store import Artifact, Store
+from pricing.house import Column
 from pricing.inference.comparables import comparable_sales_of
 from pricing.inference.predictor import load
 from tests.column_sales import Keeping, columns, write
 from train.promotion.recalibrating import recalibrated
 from train.sales import rows as data
 from train.sales.rows import Reading
-from train.study.kept_sales import FitRows, keep_sales, market_levels
+from train.study.kept_sales import Days, FitRows, keep_sales, market_levels
 
 DAY = np.timedelta64(1, "D")
 
@@ -26,7 +27,7 @@ def fit_rows(published: Artifact, rows: int, *, dated: bool) -> FitRows:
     houses = np.repeat(example, rows, axis=0)
     houses[:, 0] += np.arange(rows) % 1_000
     sold_on = np.datetime64("2024-01-01") + DAY * (np.arange(rows) % 700) if dated else None
-    return FitRows(houses, 1e5 + np.arange(rows), np.zeros(rows), sold_on, ())
+    return FitRows(houses, np.linspace(1e5, 1e5 + rows - 1, rows), np.zeros(rows), sold_on, ())
 
 
 def test_the_newest_are_kept_if_there_are_too_many(published: Artifact) -> None:
@@ -52,7 +53,7 @@ def test_without_dates_a_sample_in_no_order_of_the_file_is_kept(published: Artif
     assert keep_sales(published.graph, rows, (), 0).content == content
 
 
-def sales_of_months(rise: float, noise: float, rows: int = 200, months: int = 12) -> tuple[np.ndarray, np.ndarray]:  # type: ignore[type-arg]
+def sales_of_months(rise: float, noise: float, rows: int = 200, months: int = 12) -> tuple[Column, Days]:
     days = np.repeat(np.arange(months) * 30, rows).astype(np.int32)
     error = np.random.default_rng(0).normal(0, noise, months * rows) + rise * (days // 30)
     return error - error.mean(), days
