@@ -221,7 +221,7 @@ class Unseen(_Answer):
 
 
 class Contribution(_Answer):
-    """What a group of fields adds to the base, or takes from it."""
+    """Dollars that a group of fields adds to the base, or takes from it."""
 
     group: str = Field(description="Name of the group.")
     fields: list[str] = Field(description="Fields and columns of the group.")

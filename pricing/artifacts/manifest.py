@@ -20,8 +20,9 @@ from pricing.errors import DamagedArtifactError
 from pricing.format import Part, Stored, reason_of
 from pricing.house import FEATURES
 
-FORMAT: Final = 2
+FORMAT: Final = 3
 READABLE_FROM: Final = 1
+COLUMNS_READABLE_FROM: Final = 2  # earlier releases know neither columns nor the shift of a calibration
 LOWEST_LEVEL: Final = 0.5
 HIGHEST_LEVEL: Final = 0.99
 MIN_CALIBRATION_ROWS: Final = 200
@@ -317,7 +318,10 @@ class Manifest(Stored):
 
     @classmethod
     def parse(cls, data: bytes) -> Self:
-        """Return the manifest, or raise DamagedArtifactError that names what is wrong and where."""
+        """Return the manifest, or raise DamagedArtifactError that names what is wrong and where.
+
+        One of format 1 has no columns, and one of format 2 no background: each lacks only fields that have a default.
+        """
         try:
             found = orjson.loads(data)
         except orjson.JSONDecodeError as error:

@@ -1,8 +1,8 @@
 """Why a price: Shapley values of the groups of a version, exact, in US dollars.
 
-* A coalition is a set of groups. Its value is the mean of f over the background, where each house of the background
-  has the fields of the coalition from the house that is explained, and keeps its other fields: interventional values
-  (Janzing, Minorics and Bloebaum 2020, "Feature relevance quantification in explainable AI").
+* A coalition is a set of groups. Its value is the mean of f over the background, after each house of it has taken the
+  fields of the coalition from the house that is explained. Values of this kind are called interventional (Janzing,
+  Minorics and Bloebaum 2020, "Feature relevance quantification in explainable AI").
 * f is the price, or the width of the interval, in dollars. The quantile of the width is that of the explained house, in
   all coalitions: its own gaps decide it.
 * The value of a group is what it adds, on average over all orders in which the groups may join (Shapley 1953). With so
@@ -29,7 +29,7 @@ CENTS: Final = 100
 
 
 class Contribution(NamedTuple):
-    """What a group adds, in US dollars."""
+    """Dollars that a group adds to the base."""
 
     group: Group
     price: float

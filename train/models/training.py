@@ -10,6 +10,7 @@ from typing import Final, NamedTuple
 import numpy as np
 
 from pricing.artifacts.manifest import (
+    COLUMNS_READABLE_FROM,
     FORMAT,
     MIN_CALIBRATION_ROWS,
     READABLE_FROM,
@@ -92,7 +93,7 @@ def train(sales: Sales, plan: Plan, tell: Tell, held_back: Mask | None = None) -
     parity = certify(learned.fitted, shipped, test, known, plan.seed)
     manifest = Manifest(
         format=FORMAT,
-        readable_from=FORMAT if described else READABLE_FROM,  # a release that knows no columns cannot serve it
+        readable_from=COLUMNS_READABLE_FROM if described else READABLE_FROM,
         version=plan.version,
         created_at=datetime.now(UTC),
         family=learned.best.family,
