@@ -233,7 +233,7 @@ class Graph(_Part):
 
 
 class SealedSales(_Part):
-    """The sales that the version learned from, in sales.bin; only if training was told to keep them."""
+    """The sales that the version learned from, in sales.bin; only if training was asked to keep them."""
 
     sha256: Sha256
     size: int = Field(gt=0, description="Bytes.")

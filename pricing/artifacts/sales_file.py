@@ -3,14 +3,12 @@
 It is a line of JSON, filled up with spaces to a multiple of 8 bytes, and then arrays with nothing between them,
 little-endian, one row after the other. Sales are in order of their date, newest first:
 
-| array | type | shape | only |
-|---|---|---|---|
-| prices, US dollars | float64 | (rows,) | |
-| days of sale, since 1970-01-01 | int32 | (rows,) | if `dated` |
-| the five fields | float32 | (5, rows) | |
-| columns that are numbers, NaN is unknown | float32 | (numbers, rows) | |
-| columns that are categories: their place in the manifest, 65535 is unknown | uint16 | (categories, rows) | |
-| leaves: the place of the sale's leaf among the leaves of each tree of the price | uint8, 16 or 32 | (trees, rows) | |
+* prices, US dollars: float64 of shape (rows,)
+* if `dated`, days of sale, since 1970-01-01: int32 of shape (rows,)
+* the five fields: float32 of shape (5, rows)
+* columns that are numbers, NaN is unknown: float32 of shape (numbers, rows)
+* columns that are categories, as places in the manifest's list, 65535 is unknown: uint16 of shape (categories, rows)
+* the place of the sale's leaf among the leaves of each tree of the price: uint8, 16 or 32 of shape (trees, rows)
 
 Names, addresses and whatever else the file of the training had are not in it. The arrays are views of the bytes, so a
 worker holds them once.
@@ -54,7 +52,7 @@ class Head(Stored):
 
 
 class KeptSales(NamedTuple):
-    """The arrays of the file, as the table above has them."""
+    """The arrays of the file, as the list above has them."""
 
     prices: Column
     days: NDArray[np.int32] | None

@@ -37,7 +37,7 @@ class LeafFinder:
 
     @property
     def trees(self) -> int:
-        """How many there are."""
+        """The number of trees."""
         return len(self._roots)
 
     def find(self, houses: Matrix) -> Leaves:

@@ -136,7 +136,8 @@ _BODY: Final = (
     "May be compressed, with the header Content-Encoding: gzip or deflate. What is not known in it is ignored."
 )
 _NOT_FOUND: Final = (
-    "The version that was asked for is not in service, or an explanation was asked for that it does not have."
+    "The version that was asked for is not in service, or does not have the explanation or the comparables that were "
+    "asked for."
 )
 _BUSY: Final = "This worker has no model to answer with, or too many requests in hand."
 _MEANINGS: Final[Mapping[HTTPStatus, str]] = {

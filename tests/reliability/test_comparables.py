@@ -59,16 +59,17 @@ class Trial(NamedTuple):
 
     def nearest_error(self) -> Column:
         """Of the ten nearest by all columns as the version reads them, each divided by its standard deviation."""
-        kept = self.comparables.rows(np.arange(len(self.comparables)))
-        spread = kept.std(axis=0)
-        scaled, asked = kept / spread, self.inputs / spread
+        kept = self.comparables.rows(np.arange(len(self.comparables))).astype(np.float64)
+        center, spread = kept.mean(axis=0), kept.std(axis=0)
+        scaled, asked = (kept - center) / spread, (self.inputs - center) / spread
         identity = [FEATURES.index(name) for name in IDENTITY]
-        errors = []
-        for house, row, price in zip(asked, self.inputs, self.asked.prices, strict=True):
-            far = ((scaled - house) ** 2).sum(axis=1)
-            far[(kept[:, identity] == row[identity]).all(axis=1)] = np.inf
-            errors.append(abs(np.median(self.kept.prices[np.argpartition(far, TEN)[:TEN]]) / price - 1))
-        return np.array(errors)
+        medians = []
+        for start in range(0, len(asked), 500):
+            part = slice(start, start + 500)
+            far = (asked[part] ** 2).sum(axis=1)[:, None] - 2 * asked[part] @ scaled.T + (scaled**2).sum(axis=1)
+            far[(self.inputs[part, None, identity] == kept[None, :, identity]).all(axis=2)] = np.inf
+            medians.append(np.median(self.kept.prices[np.argpartition(far, TEN, axis=1)[:, :TEN]], axis=1))
+        return np.abs(np.concatenate(medians) / self.asked.prices - 1)
 
 
 def trial_of(known: Sales, asked: Sales, salt: str) -> Trial:

@@ -2,8 +2,9 @@
 
 * Only rows that the version has learned from are kept: no test sale is among them.
 * Of more than MAX_SALES the newest are kept; without dates, a sample.
-* The level of a period is the median out-of-fold log error of its sales, shrunk toward 0, the level of the graph, as
-  far as the levels differ by chance (empirical Bayes; James and Stein 1961). If they differ by chance only, all are 0.
+* The level of a period is the median out-of-fold log error of its sales; 0 is the level of the graph.
+* Levels are shrunk toward 0 as far as they differ by chance (empirical Bayes; James and Stein 1961). If they differ by
+  chance only, all are 0.
 """
 
 import hashlib
