@@ -27,6 +27,11 @@ seed_option = click.option(
 outliers_option = click.option(
     "--exclude-outliers", is_flag=True, help="Learn nothing from sales that look like no market sales; it lists them."
 )
+keep_sales_option = click.option(
+    "--keep-sales",
+    is_flag=True,
+    help="Keep the sales that are learned from in the version, for comparables: the service shows them to its clients.",
+)
 keep_option = click.option(
     "--keep",
     type=click.IntRange(1),
@@ -44,6 +49,7 @@ keep_option = click.option(
 @outliers_option
 @family_option
 @click.option("--version", help="Name of the new version, for example v2.0.0; without it, the next minor one.")
+@keep_sales_option
 @click.option("--deploy", is_flag=True, help="Deploy it also when another version is deployed.")
 @seed_option
 @keep_option
@@ -57,6 +63,7 @@ def train(  # noqa: PLR0913 -- one for each option
     data: DataOptions,
     columns: ColumnOptions,
     exclude_outliers: bool,
+    keep_sales: bool,
     deploy: bool,
     seed: int,
     keep: int,
@@ -79,6 +86,7 @@ def train(  # noqa: PLR0913 -- one for each option
         reading=data.reading(),
         columns=columns.choice() or {},
         exclude_outliers=exclude_outliers,
+        keep_sales=keep_sales,
         audit=columns.audit,
     )
     trained = train_and_publish(place.store, options, plain(is_silent=output.is_silent))
@@ -103,6 +111,7 @@ def train(  # noqa: PLR0913 -- one for each option
 @column_options("those of the champion")
 @outliers_option
 @family_option
+@keep_sales_option
 @seed_option
 @keep_option
 @output_options
@@ -115,6 +124,7 @@ def retrain(  # noqa: PLR0913 -- one for each option
     data: DataOptions,
     columns: ColumnOptions,
     exclude_outliers: bool,
+    keep_sales: bool,
     seed: int,
     keep: int,
     output: Output,
@@ -139,6 +149,7 @@ def retrain(  # noqa: PLR0913 -- one for each option
         reading=data.reading(),
         columns=columns.choice(),
         exclude_outliers=exclude_outliers,
+        keep_sales=keep_sales,
         audit=columns.audit,
     )
     verdict = retrain(place.store, options, plain(is_silent=output.is_silent))

@@ -11,6 +11,7 @@ RequestError
 ├── NotInServiceError      404  the version that was asked for is not loaded
 ├── NotExplainableError    404  the version was published without what explains its prices
 ├── ReportNotFoundError    404  the version was published without a report, or it cannot be read
+├── NoSalesError           404  the version keeps no sales to compare with
 ├── BodyTooLargeError      413
 ├── NotJsonError           415
 ├── UnknownCodingError     415  the body has a content coding that is not accepted
@@ -125,6 +126,15 @@ class ReportNotFoundError(RequestError):
         )
 
 
+class NoSalesError(RequestError):
+    """The version keeps no sales, so comparables cannot be found."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "This version keeps no sales to compare with: train one with --keep-sales, or ask without comparables."
+        )
+
+
 class BodyTooLargeError(RequestError):
     """The body is larger than the setting allows."""
 
@@ -163,6 +173,7 @@ STATUS: Final[Mapping[type[RequestError], int]] = {
     NotInServiceError: 404,
     NotExplainableError: 404,
     ReportNotFoundError: 404,
+    NoSalesError: 404,
     BodyTooLargeError: 413,
     NotJsonError: 415,
     UnknownCodingError: 415,

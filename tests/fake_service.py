@@ -80,7 +80,7 @@ def fake_model(manifest: Manifest, graph: Runs, max_age_days: int = 0) -> Served
         for feature in manifest.features
     ]
     changed = manifest.model_copy(update={"version": "v1.2.3", "features": tuple(features)})
-    return ServedModel.of(DIGEST, changed, Predictor(graph, calibration()), max_age_days)
+    return ServedModel.of(DIGEST, changed, Predictor(graph, calibration()), max_age_days=max_age_days)
 
 
 def resources(

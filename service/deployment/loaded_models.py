@@ -22,6 +22,7 @@ from pricing.errors import (
 )
 from pricing.files.followed_file import FollowedFile
 from pricing.house import Matrix
+from pricing.inference.comparables import ComparableSales, comparable_sales_of
 from pricing.inference.predictor import Predictor, load
 from pricing.inference.shapley import Explainer, explainer_of
 from pricing.journal.journal import Arm
@@ -67,6 +68,8 @@ class ServedModel:
     age: VersionAge
     explainer: Explainer | None
     """Explains its prices; None if it has no background."""
+    comparables: ComparableSales | None
+    """The sales that it keeps; None if it keeps none."""
     _trained: tuple[tuple[float, float], ...]
 
     def outside(self, houses: Matrix) -> list[tuple[int, int]]:
@@ -83,7 +86,14 @@ class ServedModel:
         return (*self.manifest.features, *self.manifest.columns)
 
     @classmethod
-    def of(cls, digest: str, manifest: Manifest, predictor: Predictor, max_age_days: int = 0) -> "ServedModel":
+    def of(
+        cls,
+        digest: str,
+        manifest: Manifest,
+        predictor: Predictor,
+        comparables: ComparableSales | None = None,
+        max_age_days: int = 0,
+    ) -> "ServedModel":
         """Training ranges become float32 rows, as the input that they are compared with; categories have none."""
         ranges = [
             *((feature.trained_from, feature.trained_to) for feature in manifest.features),
@@ -94,7 +104,8 @@ class ServedModel:
         valued_as_of = None if manifest.valued_as_of is None else manifest.valued_as_of.isoformat()
         columns = RowReader(manifest.columns) if manifest.columns else None
         age, explainer = VersionAge.of(manifest, max_age_days), explainer_of(predictor, manifest)
-        return cls(digest, manifest, predictor, lowest, highest, valued_as_of, columns, age, explainer, pairs)
+        parts = age, explainer, comparables
+        return cls(digest, manifest, predictor, lowest, highest, valued_as_of, columns, *parts, pairs)
 
 
 class Selection(NamedTuple):
@@ -316,6 +327,8 @@ class ModelRegistry:
 
     def _load(self, version: str, digest: str) -> ServedModel:
         artifact = self._store.read(version, digest)
-        model = ServedModel.of(digest, artifact.manifest, load(artifact), self._max_age_days)
+        predictor = load(artifact)
+        comparables = comparable_sales_of(artifact, predictor)
+        model = ServedModel.of(digest, artifact.manifest, predictor, comparables, self._max_age_days)
         self._loads.loaded(version)
         return model

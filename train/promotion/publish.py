@@ -51,6 +51,7 @@ class TrainOptions:
     exclude_outliers: bool = False
     audit: tuple[str, ...] = ()
     """Columns by which errors are studied, and which are never learned from."""
+    keep_sales: bool = False
 
 
 class Trained(NamedTuple):
@@ -79,7 +80,7 @@ def train_and_publish(store: Store, order: TrainOptions, console: Console | None
     sales = data.synthetic(order.seed) if order.data is None else data.read(order.data, order.query, reading)
     tell_rows(console, sales)
     learned_from = without_audited(sales, order.audit)
-    plan = Plan(version, salt(store), order.seed, order.family, order.columns, order.exclude_outliers)
+    plan = Plan(version, salt(store), order.seed, order.family, order.columns, order.exclude_outliers, order.keep_sales)
     with progress(console, steps(sales, order.family, order.columns)) as tell:
         artifact = train(learned_from, plan, tell)
         artifact = with_rolling_origins(artifact, learned_from, tell)
@@ -175,6 +176,9 @@ def _tell_result(console: Console, manifest: Manifest) -> None:
         console.print(of_all(found))
     if manifest.metrics.rolling_origins:
         console.print(_later_sales(manifest.metrics.rolling_origins))
+    if manifest.sales is not None:
+        kept = manifest.sales
+        console.print(f"{kept.rows:,} of the sales that it learned from are kept ({kept.size:,} bytes)")
     parity = manifest.parity
     console.print(
         f"parity certified: ONNX is within {parity.test_ppm:.2f} ppm of scikit-learn on {parity.test_rows:,} test rows "

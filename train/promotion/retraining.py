@@ -55,6 +55,7 @@ class RetrainOptions:
     exclude_outliers: bool = False
     audit: tuple[str, ...] = ()
     """Columns by which errors are studied, and which are never learned from."""
+    keep_sales: bool = False
 
 
 def retrain(store: Store, order: RetrainOptions, console: Console | None = None) -> Verdict:
@@ -82,7 +83,9 @@ def retrain(store: Store, order: RetrainOptions, console: Console | None = None)
         unseen = unseen_by(champion.manifest, sales)
         if transition := _transition(champion.manifest, version):
             tell(transition)
-        plan = Plan(version, split.salt, order.seed, order.family, columns, order.exclude_outliers)
+        if champion.manifest.sales is not None and not order.keep_sales:
+            tell(f"{champion.manifest.version} keeps its sales, {version} keeps none: --keep-sales would keep them")
+        plan = Plan(version, split.salt, order.seed, order.family, columns, order.exclude_outliers, order.keep_sales)
         challenger = with_rolling_origins(train(learned_from, plan, tell, held_back=unseen), learned_from, tell)
         tell("judging champion and challenger on the same test rows")
         candidate = Candidate(challenger.manifest, load(challenger))

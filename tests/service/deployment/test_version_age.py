@@ -69,7 +69,7 @@ class Split(ModelRegistry):
                 seals[version],
                 sold_until(manifest.model_copy(update={"version": version}), sales[version]),
                 Predictor(ThousandDollarsASquareFoot(), calibration()),
-                limit,
+                max_age_days=limit,
             )
             for version in self.deployment.named()
         }
