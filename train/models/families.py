@@ -10,8 +10,9 @@ With further columns more trees pay: 160, 250 and 300 boosted trees reached 12.2
 instead of 30 holds the FSD of the easiest houses to within 3 points instead of 6.
 
 Below 3,000 sales boosting takes smaller steps, tries half of the fields at a split, and its price never falls with the
-living area. Chosen on random samples of 1,500 King County sales with seeds 1000 to 1011, this lowers the error by
-2.8 %. With 17,000 sales it raises the error by 2 %, so it is left out there.
+living area. It was chosen on 12 random samples of King County, with 1,200 sales to learn from. Its error is 1.0 % below
+that of the forest, which was the better family (standard error 0.15 %). With 16,500 sales nearly the same parameters
+raise the error by 2 %.
 """
 
 from collections.abc import Callable, Iterator
