@@ -39,6 +39,8 @@ class Trace:
     version: str = ""
     arm: str = ""
     rows: int = 0
+    is_page: bool = False
+    """Whether the answer is an error in the form of a page."""
 
 
 def begin(environ: "WSGIEnvironment", ids: Ids) -> Trace:

@@ -8,7 +8,8 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from pricing.ids import Ids
-from service.access.security_headers import DATA_HEADERS, headers_of
+from service.access.security_headers import DATA_HEADERS, PAGE_HEADERS, headers_of
+from service.error_page import for_people
 from service.errors import refusal
 from service.observability.logs import RequestLog
 from service.observability.metrics import WorkerMetrics
@@ -83,7 +84,8 @@ class Observer:
         def start(line: str, headers: list[tuple[str, str]], exc_info: Any = None, /) -> Any:  # noqa: ANN401 -- PEP 3333
             nonlocal status
             status = line[:3]
-            headers = [*headers, *headers_of(trace.route), (REQUEST_ID, trace.request_id)]
+            secure = PAGE_HEADERS if trace.is_page else headers_of(trace.route)
+            headers = [*headers, *secure, (REQUEST_ID, trace.request_id)]
             return start_response(line, headers, exc_info) if exc_info else start_response(line, headers)
 
         try:
@@ -91,7 +93,7 @@ class Observer:
             if not status:  # it takes breaks
                 return self._finish(answer, environ, trace, begun, start, lambda: status)
         except Exception as error:  # noqa: BLE001 -- whatever it raises is told and costs one answer
-            reply = refusal(error, trace.request_id)
+            reply = for_people(refusal(error, trace.request_id), environ)
             replacing = sys.exc_info() if status else None  # this then takes the place of the former status
             start(REASONS[reply.status], list(reply.headers), replacing)
             answer = [reply.body]
@@ -112,7 +114,7 @@ class Observer:
         try:
             yield from answer
         except Exception as error:  # noqa: BLE001 -- as `_answer`
-            reply = refusal(error, trace.request_id)
+            reply = for_people(refusal(error, trace.request_id), environ)
             start(REASONS[reply.status], list(reply.headers), sys.exc_info() if status() else None)
             yield reply.body
         finally:
