@@ -1,4 +1,5 @@
-// CSV, read piece by piece and written so that a spreadsheet takes no cell for a formula (RFC 4180; OWASP, CSV injection).
+// CSV (RFC 4180), read piece by piece, and written so that a spreadsheet takes no cell for a formula: see
+// https://owasp.org/www-community/attacks/CSV_Injection.
 
 const FORMULA = /^[=+\-@\t\r]/;
 const NUMBER = /^[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?$/i;

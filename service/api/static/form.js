@@ -3,80 +3,81 @@
 import { byId, html, number, sentence } from "./elements.js";
 
 const form = byId("house");
+const columns = byId("columns");
 const inputs = () => [...form.elements].filter((element) => element.name);
-const isColumn = (input) => input.closest("#columns") !== null;
-const initial = Object.fromEntries(inputs().map((input) => [input.name, input.value]));
-
 const named = (name) => inputs().find((input) => input.name === name);
+const ofHouse = () => inputs().filter((input) => input.required || columns.contains(input));
+const initial = values();
 
 export const label = (name) => named(name)?.dataset.label ?? sentence(name);
 export const unit = (name) => named(name)?.dataset.unit ?? "";
+export const isNumeric = (name) => named(name).type === "number";
+export const isWhole = (name) => Number(named(name).step) === 1;
 
-/** What the form holds, as text by name; what is empty is left out. */
+/** The names of the fields of a house, the contract's first; and the names of those that a house must have. */
+export const fields = () => ofHouse().map((input) => input.name);
+export const required = () => fields().filter((name) => named(name).required);
+
+/** The text of each input by name; what is empty is left out. */
 export function values() {
   return Object.fromEntries(inputs().map((input) => [input.name, input.value.trim()]).filter(([, text]) => text));
 }
 
 /** The house as the service takes it; what is empty is left out. */
 export function house() {
-  const found = inputs().filter((input) => input.type !== "range" && input.type !== "select-one" && input.value.trim());
-  return Object.fromEntries(found.map((input) => [input.name, input.type === "number" ? Number(input.value) : input.value.trim()]));
+  const given = ofHouse().filter((input) => input.value.trim());
+  const read = ({ type, value }) => (type === "number" ? Number(value) : value.trim());
+  return Object.fromEntries(given.map((input) => [input.name, read(input)]));
 }
 
-/** Take values by name; a field without one gets what the page came with, and a column nothing. */
+/** Take values by name. A field without one gets what the page came with, and a column nothing. */
 export function fill(given) {
   for (const input of inputs()) input.value = given[input.name] ?? initial[input.name] ?? "";
 }
 
-/** Make fields of the columns of a version; a column that the former version had too keeps its value. */
-export function showColumns(columns, given) {
+/** Make fields of the columns of a version. Their values are those of the former version, or in `given`. */
+export function showColumns(known, given) {
   const kept = { ...given, ...values() };
-  const place = byId("columns");
-  place.hidden = !columns.length;
-  place.querySelectorAll(".field").forEach((field) => field.remove());
-  place.append(...columns.map((column, index) => field(column, `column-${index}`, kept[column.name] ?? "")));
+  columns.hidden = !known.length;
+  columns.querySelectorAll(".field").forEach((field) => field.remove());
+  columns.append(...known.map((column, index) => field(column, `column-${index}`, kept[column.name])));
 }
 
 /** `id` is made up, since a name may have spaces. */
 function field(column, id, value) {
-  const { name, unit: of = "" } = column;
+  const { name, kind, unit: of, categories } = column;
   const text = column.description ?? sentence(name);
-  const described = [of && `${id}-unit`, `${id}-hint`, `${id}-problem`].filter(Boolean).join(" ");
-  const common = { id, name, form: "house", value, "data-label": text, "data-unit": of, placeholder: " ", "aria-describedby": described };
-  const isNumber = column.kind === "number";
-  const input = isNumber
-    ? html("input", { ...common, type: "number", inputmode: "decimal", step: "any", min: column.minimum ?? undefined, max: column.maximum ?? undefined })
-    : html("input", { ...common, type: "text", list: `${id}-list` });
-  const hint = isNumber
-    ? `${number(column.trained_from)} to ${number(column.trained_to)}`
-    : `one of ${column.categories.length}`;
+  const isNumber = kind === "number";
+  const range = `${number(column.trained_from)} to ${number(column.trained_to)}`;
+  const input = html("input", {
+    id, name, form: "house", value, placeholder: " ", "data-label": text, "data-unit": of,
+    "aria-describedby": `${of ? `${id}-unit ` : ""}${id}-hint ${id}-problem`,
+    ...(isNumber
+      ? { type: "number", inputmode: "decimal", step: "any", min: column.minimum, max: column.maximum }
+      : { type: "text", list: `${id}-list` }),
+  });
   return html("div", { class: "field" },
-    html("div", { class: "head" }, html("label", { for: id }, text), html("span", { class: "hint", id: `${id}-hint` }, hint)),
-    html("span", { class: "input" }, input, ...(of ? [html("span", { class: "unit", id: `${id}-unit` }, of)] : [])),
+    html("div", { class: "head" },
+      html("label", { for: id }, text),
+      html("span", { class: "hint", id: `${id}-hint` }, isNumber ? range : `one of ${categories.length}`)),
+    html("span", { class: "input" }, input, html("span", { class: "unit", id: `${id}-unit` }, of ?? "")),
     html("p", { class: "problem", id: `${id}-problem` }),
-    ...(isNumber ? [] : [choices(id, column.categories)]));
+    ...(isNumber ? [] : [choices(`${id}-list`, categories)]));
 }
 
 function choices(id, categories) {
   const options = categories.map(({ value, rows }) => html("option", { value }, `${number(rows)} sales`));
-  return html("datalist", { id: `${id}-list` }, ...options);
+  return html("datalist", { id }, ...options);
 }
 
-/** Show each problem beside its field; returns those that belong to none. */
+/** Show each problem beside its field; returns the sentences of those that belong to none. */
 export function showProblems(problems) {
-  for (const input of inputs()) {
-    const place = byId(`${input.id}-problem`);
-    if (!place) continue;
+  const placed = inputs().filter((input) => byId(`${input.id}-problem`));
+  for (const input of placed) {
     const own = problems.filter(({ loc }) => loc.at(-1) === input.name).map(({ msg }) => msg);
     if (input.validity.badInput) own.splice(0, own.length, "Input should be a number");
-    place.textContent = own.join("; ");
-    own.length ? input.setAttribute("aria-invalid", "true") : input.removeAttribute("aria-invalid");
+    byId(`${input.id}-problem`).textContent = own.join("; ");
+    input.ariaInvalid = own.length ? "true" : null;
   }
-  const names = new Set(inputs().map((input) => input.name));
-  return problems.filter(({ loc }) => !names.has(loc.at(-1))).map(({ msg }) => msg);
+  return problems.filter(({ loc }) => !placed.some(({ name }) => name === loc.at(-1))).map(({ msg }) => msg);
 }
-
-/** The names of the fields that a house has, contract first. */
-export const fields = () => inputs().filter((input) => input.required || isColumn(input)).map((input) => input.name);
-export const required = () => inputs().filter((input) => input.required).map((input) => input.name);
-export const isNumeric = (name) => named(name)?.type === "number";

@@ -1,166 +1,132 @@
-// The page: what is in the address is in the form, what is in the form is priced, and everything else follows from the
-// version that answered. Only the newest change is followed up; what an older one still waits for is given up.
+// The page: what is in the address is in the form, what is in the form is priced, and all else follows from the version
+// that answered. Only the newest change is followed up; what an older one still waits for is given up.
 
-import { byId, date, html, number, percent } from "./elements.js";
-import * as form from "./form.js";
+import { byId } from "./elements.js";
 import { showComparables } from "./comparables.js";
 import { takeFiles } from "./file.js";
+import * as form from "./form.js";
 import { hidePrice, interval, showPrice } from "./price.js";
 import { showReasons } from "./reasons.js";
-import { ask, key, pause, Refused } from "./service.js";
+import { ask, pause, Refused } from "./service.js";
+import { offerVersions, shown, showVersion } from "./version.js";
 import { offerFields, showWhatIf } from "./what_if.js";
 
 const TYPING = 150; // milliseconds without a change, after which a price is asked for
 const THINKING = 450; // further ones, after which reasons, comparable sales and the rest are
-const COMPARABLES = 5;
-const known = new Set(document.body.dataset.parameters.split(" "));
-const withoutSales = new Map(); // what the service says of versions that have no sales to compare with
-let info = null; // of the version that answered; null if this key may not read it
-let described = "";
+const MORE = { explain: "true", comparables: "5" }; // parameters of services that have them, and what is asked for
+const house = byId("house");
+const parameters = new Set(document.body.dataset.parameters.split(" "));
+const lacking = new Set(); // versions with the parameter that they cannot answer
 let newest = new AbortController();
-let isEditing = false;
+let edit = 0; // the number of the present one: an input is edited until its change is committed
+let written = -1; // the edit that the newest entry of the history is of
 
 const given = () => Object.fromEntries(new URLSearchParams(location.hash.slice(1)));
 
-async function update({ wait = TYPING, remember = true } = {}) {
+/** Price the form: at once, or when typing pauses. */
+async function update(wait = 0) {
   newest.abort();
   newest = new AbortController();
   const { signal } = newest;
+  const own = edit;
   try {
     await pause(wait, signal);
-    if (remember) writeAddress();
+    if (wait) writeAddress(own);
     const { confidence, model_version } = form.values();
     const answer = await ask("predict", { query: { confidence, model_version }, body: form.house(), signal });
-    form.showProblems([]);
-    showPrice(answer);
-    byId("failure").textContent = "";
-    await describe(answer.model_version, signal);
+    await show(answer, signal);
     await pause(THINKING, signal);
     byId("spoken").textContent = `Estimated price ${byId("price").textContent}. ${interval(answer)}.`;
     const query = { confidence, model_version: answer.model_version };
-    await Promise.all([showMore(query, signal), showWhatIf(form.house(), info, query, signal)]);
+    await Promise.all([showMore(query, signal), showWhatIf(form.house(), shown.info, query, signal)]);
   } catch (error) {
     if (signal.aborted) return;
     fail(error);
   }
 }
 
+async function show(answer, signal) {
+  form.showProblems([]);
+  byId("failure").textContent = "";
+  showPrice(answer);
+  if (await showVersion(answer.model_version, given(), signal)) versionChanged();
+}
+
+function versionChanged() {
+  offerFields(shown.info ? form.fields() : [], update);
+  offerVersions(form.values().model_version ?? given().model_version).catch(fail);
+}
+
+/** Reasons and comparable sales, in one request if the version has both: each answer is a prediction in the journal. */
+async function showMore(query, signal) {
+  const offered = Object.keys(MORE).filter((name) => parameters.has(name));
+  const answer = await askMore(query, offered.filter((name) => !lacking.has(query.model_version + name)), signal);
+  showReasons(answer);
+  showComparables(form.house(), answer.comparables);
+}
+
+async function askMore(query, names, signal) {
+  if (!names.length) return {};
+  const more = Object.fromEntries(names.map((name) => [name, MORE[name]]));
+  try {
+    return await ask("predict", { query: { ...query, ...more }, body: form.house(), signal });
+  } catch (error) {
+    if (error.status !== 404) throw error;
+    if (names.length === 1) {
+      lacking.add(query.model_version + names[0]);
+      return {};
+    }
+    const answers = [];
+    for (const name of names) answers.push(await askMore(query, [name], signal));
+    return Object.assign({}, ...answers);
+  }
+}
+
 function fail(error) {
-  const rest = form.showProblems(error.problems ?? []);
-  byId("failure").textContent = error.problems?.length ? rest.join("; ") : error.message;
+  const problems = error.problems ?? [];
+  const rest = form.showProblems(problems);
+  byId("failure").textContent = problems.length ? rest.join("; ") || "Correct the marked fields." : error.message;
   hidePrice();
-  showReasons(null);
-  showComparables(null);
+  showReasons({});
+  showComparables();
   if (!(error instanceof Refused)) throw error;
 }
 
-/** The house goes into the address: a new entry of the history for each edit, not for each keystroke. */
-function writeAddress() {
+/** The house goes into the address: an entry of the history for each edit, not for each keystroke. */
+function writeAddress(own) {
   const address = `#${new URLSearchParams(form.values())}`;
-  if (address === location.hash) return;
-  isEditing ? history.replaceState(null, "", address) : history.pushState(null, "", address);
-  isEditing = true;
+  if (address !== location.hash) history[own === written ? "replaceState" : "pushState"](null, "", address);
+  written = own;
   byId("address").textContent = location.href;
 }
 
-/** Reasons and comparable sales, in one request: each answer is a prediction in the journal. */
-async function showMore(query, signal) {
-  const version = query.model_version;
-  const more = {
-    explain: known.has("explain") ? "true" : "",
-    comparables: known.has("comparables") && !withoutSales.has(version) ? COMPARABLES : "",
-  };
-  let answer = null;
-  try {
-    if (more.explain || more.comparables) answer = await ask("predict", { query: { ...query, ...more }, body: form.house(), signal });
-  } catch (error) {
-    if (error.status !== 404 || !more.comparables) throw error;
-    withoutSales.set(version, error.message);
-    return showMore(query, signal);
-  }
-  showReasons(answer);
-  showComparables(form.house(), answer?.comparables, withoutSales.get(version));
-}
-
-/** What is known of a version: its columns become fields. */
-async function describe(version, signal) {
-  if (version === described) return;
-  try {
-    info = await ask("model/info", { query: { model_version: version }, signal });
-  } catch (error) {
-    if (error.status !== 403) throw error;
-    info = null; // this key may predict, but not read
-  }
-  described = info?.version ?? version;
-  const columns = info?.columns ?? [];
-  form.showColumns(columns, given());
-  offerFields(info ? form.fields() : [], () => update({ wait: 0 }));
-  byId("what-if").hidden = !info;
-  byId("known").textContent = columns.length ? `, and if known ${columns.map(({ name }) => name).join(", ")}` : "";
-  byId("version").replaceChildren(...about(described));
-  if (document.body.dataset.report !== undefined) await linkReport(described);
-}
-
-function about(version) {
-  if (!info) return [`Version ${version}.`];
-  const { data, metrics, trained_at: trained } = info;
-  const made = data.synthetic ? "made-up sales, so its prices mean nothing" : `${number(data.rows)} sales`;
-  const coverage = metrics.intervals.find(({ level }) => level === 0.9)?.coverage;
-  const quality = `On sales that it had not seen, it was off by ${percent(metrics.test.mape, 1)} on average`
-    + (coverage ? `, and its intervals of 90 % held ${percent(coverage, 1)} of the time.` : ".");
-  return [html("strong", {}, version), ` learned from ${made}, on ${date(trained)}. ${quality} `];
-}
-
-/** Link the report of a version if it has one. With a key, a link cannot be followed: the report is saved instead. */
-async function linkReport(version) {
-  const address = `model/report?model_version=${version}`;
-  const headers = key() ? { "X-API-Key": key() } : {};
-  const answer = await fetch(address, { method: "HEAD", headers }).catch(() => null);
-  if (!answer?.ok || version !== described) return;
-  const link = html("a", { href: address }, key() ? "Save its report" : "Its report");
-  if (key()) {
-    link.addEventListener("click", async (event) => {
-      event.preventDefault();
-      const report = await (await fetch(address, { headers })).blob();
-      html("a", { href: URL.createObjectURL(report), download: `report-${version}.html` }).click();
-    });
-  }
-  byId("version").append(link);
-}
-
-/** A choice of versions where there are several. */
-async function offerVersions() {
-  const { models } = await ask("models").catch((error) => {
-    if (error.status !== 403) throw error;
-    return { models: [] };
-  });
-  const select = byId("house").elements.model_version;
-  const options = models.map(({ version, role, weight }) => html("option", { value: version }, `${version}, ${role}${weight && weight < 100 ? `, ${weight} % of the clients` : ""}`));
-  select.replaceChildren(html("option", { value: "" }, "the service decides"), ...options);
-  select.closest("label").hidden = models.length < 2;
-  select.value = given().model_version ?? "";
+function readAddress() {
+  form.fill(given());
+  edit += 1;
+  byId("address").textContent = location.href;
 }
 
 async function start() {
-  form.fill(given());
-  byId("house").addEventListener("submit", (event) => event.preventDefault());
-  document.addEventListener("input", ({ target }) => target.form === byId("house") && update());
+  house.addEventListener("submit", (event) => event.preventDefault());
+  document.addEventListener("input", ({ target }) => {
+    if (target.form === house) update(TYPING);
+  });
   document.addEventListener("change", ({ target }) => {
-    if (target.form === byId("house")) isEditing = false;
+    if (target.form === house) edit += 1;
   });
   addEventListener("popstate", () => {
-    form.fill(given());
-    isEditing = false;
-    update({ wait: 0, remember: false });
+    readAddress();
+    update();
   });
-  takeFiles(() => ({ confidence: form.values().confidence, model_version: described }));
-  byId("address").textContent = location.href;
+  takeFiles(() => ({ confidence: form.values().confidence, model_version: shown.name }));
+  readAddress();
   try {
-    await Promise.all([describe(given().model_version || "champion"), offerVersions()]);
+    await showVersion(given().model_version || "champion", given());
+    versionChanged();
   } catch (error) {
-    byId("failure").textContent = error.message;
+    fail(error);
   }
-  await update({ wait: 0, remember: false });
+  await update();
 }
 
 start();
