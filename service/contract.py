@@ -12,9 +12,11 @@ from annotated_types import MaxLen
 from pydantic import (
     AwareDatetime,
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
     PlainValidator,
+    StrictBool,
     TypeAdapter,
     create_model,
     with_config,
@@ -41,10 +43,17 @@ from pricing.house import House
 
 DEFAULT_LEVEL = 0.9
 CHAMPION: Final = "champion"
+MAX_EXPLAINED: Final = 20
+"""Houses of one batch. Each takes up to 25 ms, as much as 5,000 houses without an explanation."""
 
 Dollars = Annotated[float, Field(ge=0, description="US dollars, rounded to cents.")]
 Level = Annotated[float, Field(ge=LOWEST_LEVEL, le=HIGHEST_LEVEL)]
 
+_WRITTEN: Final = {"true": True, "false": False}
+Switch = Annotated[
+    StrictBool, BeforeValidator(lambda text: _WRITTEN.get(text.lower(), text) if isinstance(text, str) else text)
+]
+"""Of a query: `true` or `false`, in any case, since clients of Python write True."""
 Asked = Annotated[str, Field(pattern=f"^champion$|{VERSION_PATTERN}", examples=["v1.0.0", CHAMPION])]
 
 EXAMPLE_HOUSE = {name: field.examples[0] for name, field in House.model_fields.items() if field.examples}
@@ -68,6 +77,7 @@ class Options(Choice):
         default=DEFAULT_LEVEL,
         description="Level of the interval: the share of such houses whose price it should contain.",
     )
+    explain: Switch = Field(default=False, description=f"Explain each price; of at most {MAX_EXPLAINED} houses.")
 
 
 MISPLACED: Final = "misplaced"
@@ -80,6 +90,7 @@ class OneHouse(House):
 
     confidence: Level | None = Field(default=None, description=_IN_BODY)
     model_version: Asked | None = Field(default=None, description=_IN_BODY)
+    explain: bool | None = Field(default=None, description=_IN_BODY)
 
 
 class HouseOfBatch(House):
@@ -87,6 +98,7 @@ class HouseOfBatch(House):
 
     confidence: None = Field(default=None, description=BESIDE)
     model_version: None = Field(default=None, description=BESIDE)
+    explain: None = Field(default=None, description=BESIDE)
 
 
 class Houses(BaseModel):
@@ -102,6 +114,7 @@ class Houses(BaseModel):
     houses: list[HouseOfBatch] = Field(min_length=1)
     confidence: Level | None = Field(default=None, description=_IN_BODY)
     model_version: Asked | None = Field(default=None, description=_IN_BODY)
+    explain: bool | None = Field(default=None, description=_IN_BODY)
 
 
 def batch_of(max_rows: int) -> type[Houses]:
@@ -126,7 +139,11 @@ def _plain(name: str, config: ConfigDict, fields: Mapping[str, Any]) -> Any:  # 
 
 
 _FIELDS: Final = {name: Annotated[float, field] for name, field in House.model_fields.items()}
-_ASKED: Final = {"confidence": NotRequired[Level | None], "model_version": NotRequired[Asked | None]}
+_ASKED: Final = {
+    "confidence": NotRequired[Level | None],
+    "model_version": NotRequired[Asked | None],
+    "explain": NotRequired[StrictBool | None],
+}
 _MISPLACED: Final = dict.fromkeys(_ASKED, NotRequired[Annotated[Any, PlainValidator(_misplaced)]])
 PlainOneHouse: Final[Any] = _plain("House", House.model_config, _FIELDS | _ASKED)
 """OneHouse by the same rules; what is not sent has no key."""
@@ -173,6 +190,27 @@ class Unseen(_Answer):
     msg: str
 
 
+class Contribution(_Answer):
+    """Dollars that a group of fields adds to the base, or takes from it."""
+
+    group: str = Field(description="Name of the group.")
+    fields: list[str] = Field(description="Fields and columns of the group.")
+    price: float = Field(description="US dollars of the price, rounded to cents.")
+    width: float = Field(description="US dollars of the width of the interval, rounded to cents.")
+
+
+class Explanation(_Answer):
+    """Why the model gives this price and no other: Shapley values, which add up to price and width to the cent."""
+
+    base_price: Dollars = Field(
+        description="Mean price of the background, a few houses of the training, in US dollars."
+    )
+    base_width: Dollars = Field(description="Their mean width of the interval, in US dollars.")
+    contributions: list[Contribution] = Field(
+        description="With base_price they add up to predicted_price, with base_width to upper - lower."
+    )
+
+
 class Prediction(_Answer):
     """The answer for one house."""
 
@@ -199,6 +237,7 @@ class Prediction(_Answer):
         description="Columns of the version that were not given; absent of a version without columns. In a batch, only "
         "those that other houses of it were given.",
     )
+    explanation: Explanation | None = Field(default=None, description="Present only if it is asked for.")
 
 
 class Predictions(_Answer):

@@ -9,6 +9,7 @@ RequestError
 ├── KeysUnknownError       503  the keys have never been read, so no key can be checked
 ├── InvalidRequestError    422  the body or a query parameter breaks the contract
 ├── NotInServiceError      404  the version that was asked for is not loaded
+├── NotExplainableError    404  the version was published without what explains its prices
 ├── BodyTooLargeError      413
 ├── NotJsonError           415
 ├── UnknownCodingError     415  the body has a content coding that is not accepted
@@ -107,6 +108,13 @@ class NotInServiceError(RequestError):
     """The version that was asked for is not loaded; the text lists those that are."""
 
 
+class NotExplainableError(RequestError):
+    """The version was published without a background, so its prices cannot be explained."""
+
+    def __init__(self) -> None:
+        super().__init__("This version cannot explain its prices: an earlier release made it. Train another version.")
+
+
 class BodyTooLargeError(RequestError):
     """The body is larger than the setting allows."""
 
@@ -143,6 +151,7 @@ STATUS: Final[Mapping[type[RequestError], int]] = {
     LimitUnknownError: 503,
     KeysUnknownError: 503,
     NotInServiceError: 404,
+    NotExplainableError: 404,
     BodyTooLargeError: 413,
     NotJsonError: 415,
     UnknownCodingError: 415,

@@ -132,11 +132,11 @@ def test_a_deployment_that_needs_a_later_release_is_refused(store: Store) -> Non
 
 
 def test_the_manifest_of_the_next_release_is_verified_proved_and_loaded(store: Store, published: Artifact) -> None:
-    reseal(store, "v1.0.0", lambda data: grown(data, 2))
+    reseal(store, "v1.0.0", lambda data: grown(data, 3))
 
     artifact = store.read("v1.0.0", store.seal("v1.0.0"))
 
-    assert artifact.manifest.model_copy(update={"format": 2, "readable_from": 1}) == published.manifest
+    assert artifact.manifest.model_copy(update={"format": 3, "readable_from": 1}) == published.manifest
     load(artifact)
     load_in_sandbox(artifact)
 
@@ -154,12 +154,12 @@ def test_a_manifest_that_needs_a_later_release_is_refused_and_the_previous_versi
 ) -> None:
     store.publish(published._replace(manifest=published.manifest.model_copy(update={"version": "v1.1.0"})))
     store.deploy("v1.1.0")
-    reseal(store, "v1.1.0", lambda data: broken(data, 2))
+    reseal(store, "v1.1.0", lambda data: broken(data, 3))
     models = ModelRegistry(store)
 
     models.follow()
 
-    assert [found.reason for found in models.refused] == [f"manifest.json: manifest: {sentence(2)}"]
+    assert [found.reason for found in models.refused] == [f"manifest.json: manifest: {sentence(3)}"]
     assert models.serving().champion.manifest.version == "v1.0.0"
 
 

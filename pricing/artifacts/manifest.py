@@ -20,11 +20,13 @@ from pricing.errors import DamagedArtifactError
 from pricing.format import Part, Stored, reason_of
 from pricing.house import FEATURES
 
-FORMAT: Final = 2
+FORMAT: Final = 3
 READABLE_FROM: Final = 1
+COLUMNS_READABLE_FROM: Final = 2  # earlier releases know neither columns nor the shift of a calibration
 LOWEST_LEVEL: Final = 0.5
 HIGHEST_LEVEL: Final = 0.99
 MIN_CALIBRATION_ROWS: Final = 200
+MAX_BACKGROUND: Final = 64  # houses; each costs the service a run of up to 256 rows for an explanation
 VERSION_PATTERN: Final = r"^v(0|[1-9][0-9]{0,5})\.(0|[1-9][0-9]{0,5})\.(0|[1-9][0-9]{0,5})$"
 
 Version = Annotated[str, Field(pattern=VERSION_PATTERN, examples=["v1.0.0"])]
@@ -259,6 +261,12 @@ class Manifest(Stored):
     recalibrated: Recalibration | None = None
     parity: Parity
     examples: tuple[Example, ...] = Field(min_length=1)
+    background: tuple[tuple[FiniteFloat | None, ...], ...] = Field(
+        default=(),
+        max_length=MAX_BACKGROUND,
+        description="Houses that prices are explained against, without prices: rows of the graph's input; null is "
+        "unknown.",
+    )
     graph: Graph
     libraries: dict[str, str]
 
@@ -274,6 +282,9 @@ class Manifest(Stored):
             raise ValueError(msg)
         if any(len(example.features) != len(FEATURES) + len(known) for example in self.examples):
             msg = f"every example needs {len(FEATURES) + len(known)} features"
+            raise ValueError(msg)
+        if any(len(row) != len(FEATURES) + len(known) for row in self.background):
+            msg = f"every house of the background needs {len(FEATURES) + len(known)} values"
             raise ValueError(msg)
         for table in self.gap_calibrations:
             if not set(table.given) <= set(known) or len(table.quantiles) != len(self.calibration.levels):
@@ -292,7 +303,10 @@ class Manifest(Stored):
 
     @classmethod
     def parse(cls, data: bytes) -> Self:
-        """Return the manifest, or raise DamagedArtifactError that names what is wrong and where."""
+        """Return the manifest, or raise DamagedArtifactError that names what is wrong and where.
+
+        One of format 1 has no columns, and one of format 2 no background: each lacks only fields that have a default.
+        """
         try:
             found = orjson.loads(data)
         except orjson.JSONDecodeError as error:

@@ -175,6 +175,18 @@ class Predictor:
         self._calibration = calibration
         self._gaps = gaps
 
+    def outputs(self, houses: Matrix) -> tuple[Column, Column]:
+        """Log price (log dollars, of the version's level) and spread of float32 of shape (n, 5), each of shape (n,)."""
+        log_price, spread = self._run(houses)
+        return log_price + self._calibration.shift, spread
+
+    def quantile(self, house: Matrix, level: float) -> float:
+        """The k of `predict` for one house, float32 of shape (1, 5), at a level from 0.5 to 0.99."""
+        held, quantile = self._calibration.at(level)
+        if self._gaps is None:
+            return quantile
+        return self._gaps.table(np.isnan(house[:, FIELDS:]).tobytes()).quantiles[held]
+
     def predict(self, houses: Matrix, level: float) -> Prediction:
         """Price float32 of shape (n, 5), columns in the order of FEATURES, with an interval at `level` (0.5 to 0.99).
 

@@ -134,6 +134,9 @@ _REFUSALS: Final = (
 _BODY: Final = (
     "May be compressed, with the header Content-Encoding: gzip or deflate. What is not known in it is ignored."
 )
+_NOT_FOUND: Final = (
+    "The version that was asked for is not in service, or an explanation was asked for that it does not have."
+)
 _BUSY: Final = "This worker has no model to answer with, or too many requests in hand."
 _MEANINGS: Final[Mapping[HTTPStatus, str]] = {
     HTTPStatus.UNAUTHORIZED: "The key is missing, unknown, expired or revoked.",
@@ -185,6 +188,7 @@ def _prediction(
             "200": answered | ({"headers": _CACHED} if answer is Prediction else {}),
             **_INVALID,
             **_problems(_REFUSALS),
+            "404": _reply(_NOT_FOUND, Problem),
             "503": _reply(_BUSY, Problem) | {"headers": _RETRY_AFTER},
         },
     }

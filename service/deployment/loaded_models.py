@@ -17,6 +17,7 @@ from pricing.errors import AppraiserError, NothingDeployedError, UnknownVersionE
 from pricing.files.followed_file import FollowedFile
 from pricing.house import Matrix
 from pricing.inference.predictor import Predictor, load
+from pricing.inference.shapley import Explainer, explainer_of
 from pricing.journal.journal import Arm
 from service.contract import CHAMPION, Refused
 from service.errors import NotInServiceError, NotReadyError
@@ -56,6 +57,8 @@ class ServedModel:
     """Day of the last sale that it learned from, in ISO 8601."""
     columns: RowReader | None
     """Reads its further columns; None if it knows the five fields only."""
+    explainer: Explainer | None
+    """Explains its prices; None if it has no background."""
     _trained: tuple[tuple[float, float], ...]
 
     def outside(self, houses: Matrix) -> list[tuple[int, int]]:
@@ -82,7 +85,8 @@ class ServedModel:
         pairs = tuple(zip(lowest.tolist(), highest.tolist(), strict=True))
         valued_as_of = None if manifest.valued_as_of is None else manifest.valued_as_of.isoformat()
         columns = RowReader(manifest.columns) if manifest.columns else None
-        return cls(digest, manifest, predictor, lowest, highest, valued_as_of, columns, pairs)
+        explainer = explainer_of(predictor, manifest)
+        return cls(digest, manifest, predictor, lowest, highest, valued_as_of, columns, explainer, pairs)
 
 
 class Selection(NamedTuple):

@@ -21,6 +21,7 @@ from service.predictions.bodies import ROWS_A_STEP, HouseParser, HousesParser, S
 from service.predictions.cache import Cache
 from service.predictions.columns import GivenColumns, read_many, read_one
 from service.predictions.decoding import decoded
+from service.predictions.parts import add_parts, check_rows
 from service.predictions.recorder import PredictionRecorder, ServedPredictions
 from service.reply import JSON_TYPE, Headers, Reply, json_reply
 from service.trace import Trace
@@ -95,27 +96,30 @@ class Answerer:
         self.body_bytes: Final = body_bytes
         self._house = HouseParser(body_bytes[SINGLE])
         self._houses = HousesParser(batch, body_bytes[BATCH])
-        self._routes: Mapping[str, Callable[[Request], Reply]] = {
+        self._routes: Mapping[str, Callable[[Request], Reply | Steps[Reply]]] = {
             SINGLE: self._predict,
-            BATCH: lambda request: whole(self._predict_batch(request)),
+            BATCH: self._predict_batch,
         }
         self.paths: Final = frozenset(self._routes)
 
     def answer(self, request: Request) -> Reply:
         """Answer a request to one of `paths`; whatever goes wrong becomes a reply too."""
         try:
-            return self._routes[request.path](self._read(request))
+            found = self._routes[request.path](request)
+            return found if isinstance(found, Reply) else whole(found)
         except Exception as error:  # noqa: BLE001 -- refusal() logs what nobody foresaw and answers 500
             return refusal(error, request.trace.request_id)
 
-    def answer_in_steps(self, request: Request) -> Steps[Reply]:
-        """Answer a batch as `answer` does, byte for byte, with a break after each millisecond or so."""
+    def begin(self, request: Request) -> Reply | Steps[Reply]:
+        """Answer as `answer` does, byte for byte; what takes longer has a break after each millisecond or so."""
         try:
-            return (yield from self._predict_batch(self._read(request)))
+            found = self._routes[request.path](request)
         except Exception as error:  # noqa: BLE001 -- the same
             return refusal(error, request.trace.request_id)
+        return found if isinstance(found, Reply) else _finish(found, request.trace)
 
-    def _predict(self, request: Request) -> Reply:
+    def _predict(self, request: Request) -> Reply | Steps[Reply]:
+        request = self._read(request)
         options = parse_options(request.query)
         house = self._house.parse(request.body)
         if len(house) > len(FEATURES):
@@ -133,15 +137,26 @@ class Answerer:
         (answer,) = render(told)
         if given is not None:
             answer["not_given"] = given.not_given[0]
+        if options.explain:
+            return self._extend(request.trace, told, options, answer)
         self._books.enter(told, request.trace)
         return json_reply(200, answer, HEADERS[outcome])
 
+    def _extend(self, trace: Trace, told: ServedPredictions, options: Options, answer: dict[str, Any]) -> Steps[Reply]:
+        """The same answer with the parts that are asked for besides the price; it is recorded when it has them."""
+        yield from add_parts(told, options, [answer])
+        reply = json_reply(200, answer, HEADERS[told.run.cache])
+        self._books.enter(told, trace)  # no break after this: what is in the books is answered
+        return reply
+
     def _predict_batch(self, request: Request) -> Steps[Reply]:
+        request = self._read(request)
         options = parse_options(request.query)
         found = yield from self._houses.parse(request.body)
         houses = found.pop("houses")
         if found:
             options = options_with(options, found)
+        check_rows(options, len(houses))
         yield b""
         chosen = self._choose(options, request, len(houses))  # once: a swap in a break changes nothing
         reader, given = chosen.model.columns, None
@@ -157,6 +172,7 @@ class Answerer:
         answer = {"predictions": answers, "count": len(answers)}
         if given is not None:
             answer["not_given"] = name_the_rest(answers, given.not_given)
+        yield from add_parts(told, options, answers)
         reply = json_reply(200, answer)
         self._books.enter(told, request.trace)  # no break after this: what is in the books is answered
         self._metrics.batch(len(answers))
@@ -202,6 +218,14 @@ class Answerer:
         if request.content_type not in PLAIN_JSON and not _is_json(request.content_type):
             msg = "The body must be JSON, sent with the header Content-Type: application/json."
             raise NotJsonError(msg)
+
+
+def _finish(steps: Steps[Reply], trace: Trace) -> Steps[Reply]:
+    """The steps to a reply, whatever goes wrong in them."""
+    try:
+        return (yield from steps)
+    except Exception as error:  # noqa: BLE001 -- refusal() logs what nobody foresaw and answers 500
+        return refusal(error, trace.request_id)
 
 
 def parse_options(query: str) -> Options:

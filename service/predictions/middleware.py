@@ -4,7 +4,10 @@ from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from service import trace
+from service.predictions.bodies import Steps
 from service.predictions.handler import BATCH, SHORT_BYTES, Answerer, Request
+from service.predictions.parts import may_ask_for_parts
+from service.reply import Reply
 from worker.wsgi import TAKES_STEPS
 
 if TYPE_CHECKING:
@@ -24,14 +27,22 @@ class PredictionMiddleware:
         if environ["REQUEST_METHOD"] != "POST" or path not in self._answerer.paths:
             return self._app(environ, start_response)
         request = request_of(environ, path, self._answerer.body_bytes[path])
-        if path == BATCH and TAKES_STEPS in environ and (len(request.body) > SHORT_BYTES or request.content_encoding):
-            return _in_steps(self._answerer, request, start_response)
-        return self._answerer.answer(request).send(start_response)
+        if TAKES_STEPS not in environ or (path == BATCH and _is_short(request)):
+            return self._answerer.answer(request).send(start_response)
+        found = self._answerer.begin(request)
+        return found.send(start_response) if isinstance(found, Reply) else _in_steps(found, start_response)
 
 
-def _in_steps(answerer: Answerer, request: Request, start_response: "StartResponse") -> Iterator[bytes]:
+def _is_short(batch: Request) -> bool:
+    """Whether it is answered in one go: in a millisecond or so, unless it asks for more than prices."""
+    return (
+        len(batch.body) <= SHORT_BYTES and not batch.content_encoding and not may_ask_for_parts(batch.query, batch.body)
+    )
+
+
+def _in_steps(steps: Steps[Reply], start_response: "StartResponse") -> Iterator[bytes]:
     """The same, with breaks before the answer begins."""
-    reply = yield from answerer.answer_in_steps(request)
+    reply = yield from steps
     yield from reply.send(start_response)
 
 

@@ -151,9 +151,11 @@ PATHS: Final = {
 }
 QUERIES: Final = {
     "a misspelled parameter": Row(
-        post(path=b"/predict?confidnce=0.5"), 422, (b'"loc":["query"]', b"confidence, model_version")
+        post(path=b"/predict?confidnce=0.5"), 422, (b'"loc":["query"]', b"confidence, explain, model_version")
     ),
-    "the same of a batch": Row(post(BATCH, path=b"/predict/batch?PLANTED=1"), 422, (b"confidence, model_version",)),
+    "the same of a batch": Row(
+        post(BATCH, path=b"/predict/batch?PLANTED=1"), 422, (b"confidence, explain, model_version",)
+    ),
     "the same of a model": Row(get(b"/model/info?confidence=0.5"), 422, (b"Known parameters: model_version.",)),
     "a list": Row(post(path=b"/predict?confidence[]=0.5"), 422),
     "nothing": Row(post(path=b"/predict?"), 200, (PRICE,)),

@@ -10,6 +10,7 @@ from typing import Final, NamedTuple
 import numpy as np
 
 from pricing.artifacts.manifest import (
+    COLUMNS_READABLE_FROM,
     FORMAT,
     MIN_CALIBRATION_ROWS,
     READABLE_FROM,
@@ -36,6 +37,7 @@ from train.sales import columns
 from train.sales.columns import NO_WISHES, ColumnChoice, Values
 from train.sales.rows import Sales
 from train.sales.split import IDENTITY, Mask, SplitMasks, hold_back, positions, sides, split_by_house, weights
+from train.study.background import background_of
 from train.study.studies import Sold, studies
 
 BINS: Final = 10
@@ -88,7 +90,7 @@ def train(sales: Sales, plan: Plan, tell: Tell, held_back: Mask | None = None) -
     parity = certify(learned.fitted, shipped, test, known, plan.seed)
     manifest = Manifest(
         format=FORMAT,
-        readable_from=FORMAT if described else READABLE_FROM,  # a release that knows no columns cannot serve it
+        readable_from=COLUMNS_READABLE_FROM if described else READABLE_FROM,
         version=plan.version,
         created_at=datetime.now(UTC),
         family=learned.best.family,
@@ -108,8 +110,10 @@ def train(sales: Sales, plan: Plan, tell: Tell, held_back: Mask | None = None) -
     )
     tell("measuring on the test rows")
     measured = Measured(known, fit_rows.prices), Measured(test, test_rows.prices)
-    metrics = measure(predictor_of(shipped, manifest), *measured, weights(test_rows.position))
-    return Artifact(manifest.model_copy(update={"metrics": metrics}), graph)
+    predictor = predictor_of(shipped, manifest)
+    metrics = measure(predictor, *measured, weights(test_rows.position))
+    background = background_of(predictor, known, plan.seed)
+    return Artifact(manifest.model_copy(update={"metrics": metrics, "background": background}), graph)
 
 
 def _learn(rows: Rows, plan: Plan, tell: Tell) -> tuple[Learned, Rows]:

@@ -14,7 +14,15 @@ from typing import Final, NamedTuple
 import numpy as np
 from rich.console import Console
 
-from pricing.artifacts.manifest import FORMAT, Calibration, GapCalibration, Manifest, Recalibration, version_key
+from pricing.artifacts.manifest import (
+    COLUMNS_READABLE_FROM,
+    FORMAT,
+    Calibration,
+    GapCalibration,
+    Manifest,
+    Recalibration,
+    version_key,
+)
 from pricing.artifacts.store import Artifact, Store
 from pricing.house import Column, Matrix
 from pricing.inference.predictor import OnnxGraph, predictor_of
@@ -123,7 +131,7 @@ def recalibrated(champion: Artifact, sales: Sales, version: str) -> Artifact:
     changed = {
         "version": version,
         "format": FORMAT,
-        "readable_from": FORMAT,  # an earlier release would leave out the shift
+        "readable_from": COLUMNS_READABLE_FROM,  # an earlier release would leave out the shift
         "calibration": calibration(inputs, shift),
         "gap_calibrations": gaps,
         "recalibrated": made,

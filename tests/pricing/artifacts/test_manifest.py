@@ -36,7 +36,7 @@ def test_a_manifest_that_was_written_and_read_is_the_same(published: Artifact) -
 
 def test_a_manifest_is_indented_json_for_people(published: Artifact) -> None:
     assert published.manifest.to_bytes().startswith(
-        b'{\n  "format": 2,\n  "readable_from": 1,\n  "version": "v1.0.0",\n'
+        b'{\n  "format": 3,\n  "readable_from": 1,\n  "version": "v1.0.0",\n'
     )
 
 
@@ -62,7 +62,7 @@ def test_every_float_and_text_comes_back_to_the_last_bit(
             lambda m: m.update(format="1"),
             "manifest.json: manifest: observed format '1', expected a whole number from 1",
         ),
-        (lambda m: m.pop("format"), "manifest.json has format None, this program reads 2"),
+        (lambda m: m.pop("format"), "manifest.json has format None, this program reads 3"),
         (lambda m: m.pop("seed"), "manifest.json: seed: Field required"),
         (lambda m: m["split"].pop("salt"), "manifest.json: split.salt: Field required"),
         (

@@ -237,11 +237,13 @@ def test_version_level_and_client_are_documented_on_both_predictions(document: d
         assert {(name, found["in"], found["required"]) for name, found in parameters.items()} == {
             ("model_version", "query", False),
             ("confidence", "query", False),
+            ("explain", "query", False),
             ("X-Client-Id", "header", False),
             *OF_EVERY_REQUEST,
         }
         schema = parameters["confidence"]["schema"]
         assert (schema["minimum"], schema["maximum"], schema["default"]) == (0.5, 0.99, 0.9)
+        assert parameters["explain"]["schema"] == {"type": "boolean", "title": "Explain", "default": False}
         version = parameters["model_version"]["schema"]
         assert (version["type"], "default" in version) == ("string", False)  # no query can say null
 

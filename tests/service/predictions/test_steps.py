@@ -55,7 +55,11 @@ class Graph(ThousandDollarsASquareFoot):
 
     is_broken = False
 
+    def __init__(self) -> None:
+        self.most = 0
+
     def run(self, houses: Matrix) -> tuple[Column, Column]:
+        self.most = max(self.most, len(houses))
         if self.is_broken:
             raise RuntimeError(INSIDE)
         return super().run(houses)
@@ -200,3 +204,59 @@ def test_what_fails_in_a_step_is_answered_500_and_told_once(service: Service) ->
     assert json.loads(asked.whole()) == {"detail": "The service failed to answer; the failure has been logged."}
     assert asked.statuses == ["500 Internal Server Error"]
     assert ([line["status"] for line in service.lines], service.journal.pieces) == ([500], [])
+
+
+SINGLE: Final = json.dumps(HOUSE | {"explain": True}).encode()
+FEW: Final = json.dumps({"houses": [HOUSE, OUTSIDE, HOUSE], "explain": True}).encode()
+
+
+@pytest.mark.parametrize(("path", "body"), [("/predict", SINGLE), ("/predict/batch", FEW)])
+def test_an_explanation_has_breaks_also_of_a_small_request(service: Service, path: str, body: bytes) -> None:
+    steps, at_once = Asked(service, body, path=path), Asked(service, body, path=path, takes_steps=False)
+
+    assert (steps.statuses, len(at_once.statuses)) == ([], 1)
+    for _ in steps.breaks():
+        assert service.journal.pieces == [len(json.loads(body).get("houses", [1]))]  # of the one that was answered
+    assert steps.body == at_once.whole()
+    assert steps.statuses == ["200 OK"]
+    assert {*steps.headers} - {*at_once.headers} <= {("X-Cache", "miss")}  # it was the first to be priced
+    assert service.graph.most <= 200
+
+
+def test_what_is_asked_without_an_explanation_is_answered_at_once(service: Service) -> None:
+    for body in (json.dumps(HOUSE).encode(), SINGLE.replace(b"true", b"false")):
+        assert Asked(service, body, path="/predict").statuses == ["200 OK"]
+
+
+@pytest.mark.parametrize(("path", "body"), [("/predict", SINGLE), ("/predict/batch", FEW)])
+@pytest.mark.parametrize("steps", [0, 1, 2])
+def test_an_explained_prediction_that_is_given_up_is_in_no_book(
+    service: Service, path: str, body: bytes, steps: int
+) -> None:
+    asked = Asked(service, body, path=path)
+    for _ in range(steps):
+        assert next(asked.chunks) == b""
+    close: Callable[[], None] = asked.answer.close  # type: ignore[attr-defined]
+    close()
+
+    assert (service.journal.pieces, service.lines, asked.statuses) == ([], [], [])
+
+
+def test_an_explanation_that_fails_is_answered_500_and_recorded_nowhere(service: Service) -> None:
+    asked = Asked(service, SINGLE, path="/predict")
+    assert next(asked.chunks) == b""  # it has its price
+    service.graph.is_broken = True
+
+    assert json.loads(asked.whole()) == {"detail": "The service failed to answer; the failure has been logged."}
+    assert (asked.statuses, service.journal.pieces) == (["500 Internal Server Error"], [])
+
+
+def test_a_swap_in_a_break_changes_nothing_of_an_explanation(service: Service, published: Artifact) -> None:
+    expected = Asked(service, SINGLE, path="/predict", takes_steps=False).whole()
+    asked = Asked(service, SINGLE, path="/predict")
+    assert next(asked.chunks) == b""
+    other = published.manifest.model_copy(update={"background": published.manifest.background[:1]})
+    service.models.swap(fake_model(other, service.graph))
+
+    assert asked.whole() == expected
+    assert Asked(service, SINGLE, path="/predict").whole() != expected
