@@ -49,12 +49,9 @@ async function show(answer, signal) {
   form.showProblems([]);
   byId("failure").textContent = "";
   showPrice(answer);
-  if (await showVersion(answer.model_version, given(), signal)) versionChanged();
-}
-
-function versionChanged() {
+  if (!(await showVersion(answer.model_version, given(), signal))) return;
   offerFields(shown.info ? form.fields() : [], update);
-  offerVersions(form.values().model_version ?? given().model_version).catch(fail);
+  await offerVersions(form.values().model_version);
 }
 
 /** Reasons and comparable sales, in one request if the version has both: each answer is a prediction in the journal. */
@@ -121,8 +118,9 @@ async function start() {
   takeFiles(() => ({ confidence: form.values().confidence, model_version: shown.name }));
   readAddress();
   try {
-    await showVersion(given().model_version || "champion", given());
-    versionChanged();
+    const { model_version: asked } = given();
+    await Promise.all([showVersion(asked || "champion", given()), offerVersions(asked)]);
+    offerFields(shown.info ? form.fields() : [], update);
   } catch (error) {
     fail(error);
   }

@@ -63,7 +63,10 @@ export async function offerVersions(asked = "") {
   const share = (weight) => (weight > 0 && weight < 100 ? `, ${weight} % of the clients` : "");
   const options = models.map(({ version, role, weight }) =>
     html("option", { value: version }, `${version}, ${role}${share(weight)}`));
+  if (asked && !options.some(({ value }) => value === asked)) {
+    options.push(html("option", { value: asked }, models.length ? `${asked}, not in service` : asked));
+  }
   select.replaceChildren(html("option", { value: "" }, "the service decides"), ...options);
-  select.value = options.some((option) => option.value === asked) ? asked : "";
+  select.value = asked;
   select.closest("label").hidden = options.length < 2;
 }
