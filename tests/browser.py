@@ -78,4 +78,4 @@ def watched(browser: Browser) -> Iterator[Watched]:
         yield tabs
     finally:
         tabs.close()
-    assert tabs.faults == []
+    assert tabs.faults == [], tabs.faults

@@ -20,7 +20,10 @@ const accessible = {
 };
 
 new MutationObserver(() => {
-  for (const button of document.querySelectorAll(".copy-to-clipboard button:not([title])")) button.title = "Copy";
+  const all = (selector) => document.querySelectorAll(selector);
+  for (const button of all(".copy-to-clipboard button:not([title])")) button.title = "Copy";
+  for (const select of all("tr[data-param-name] select:not([aria-label])")) select.ariaLabel = select.closest("tr").dataset.paramName;
+  for (const code of all("pre.microlight:not([tabindex])")) code.tabIndex = 0; // it scrolls
 }).observe(document.getElementById("swagger-ui"), { childList: true, subtree: true });
 
 SwaggerUIBundle({

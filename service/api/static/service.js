@@ -101,6 +101,7 @@ async function wait(reason, seconds, signal) {
 function showWaiting() {
   const [found] = waiting.values();
   const state = byId("state");
+  document.body.classList.toggle("waiting", Boolean(found)); // what is shown is of before
   if (!found) state.replaceChildren();
   else if (state.firstChild?.textContent === found[0]) state.lastChild.textContent = found[1]; // said once, counted on
   else state.replaceChildren(html("span", {}, found[0]), html("span", { "aria-hidden": "true" }, found[1]));
