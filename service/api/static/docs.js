@@ -22,7 +22,9 @@ const accessible = {
 new MutationObserver(() => {
   const all = (selector) => document.querySelectorAll(selector);
   for (const button of all(".copy-to-clipboard button:not([title])")) button.title = "Copy";
-  for (const select of all("tr[data-param-name] select:not([aria-label])")) select.ariaLabel = select.closest("tr").dataset.paramName;
+  for (const select of all("tr[data-param-name] select:not([aria-label])")) {
+    select.ariaLabel = select.closest("tr").dataset.paramName;
+  }
   for (const code of all("pre.microlight:not([tabindex])")) code.tabIndex = 0; // it scrolls
 }).observe(document.getElementById("swagger-ui"), { childList: true, subtree: true });
 

@@ -1,4 +1,4 @@
-// A file of houses, priced in parts: it is read in slices, so that no task is long, and one batch is asked for at a time.
+// A file of houses, priced in parts: it is read in slices, so that no task is long, and there is one batch at a time.
 
 import { Reader, isNumber, line, separatorOf } from "./csv.js";
 import { byId, dollars, html, number, row, table } from "./elements.js";
@@ -9,35 +9,14 @@ const SLICE = 64 * 1024; // bytes, which take a few milliseconds
 const BATCH = Math.min(Number(document.body.dataset.maxRows), 500); // rows
 const SHOWN = 200; // rows with a price, and as many without
 const ADDED = ["predicted_price", "lower", "upper", "confidence_level", "model_version", "warnings", "problem"];
-const [input, cancel, download, progress, state, rows] =
-  ["input", ".cancel", ".download", "progress", ".told", ".rows"].map((part) => byId("file").querySelector(part));
+const [cancel, download, progress, state, rows] =
+  [".cancel", ".download", "progress", ".told", ".rows"].map((part) => byId("file").querySelector(part));
 let running = null;
 
-/** Price files that are chosen or dropped; `query` gives that of the batches when one begins. */
-export function takeFiles(query) {
-  const isFile = (event) => event.dataTransfer.types.includes("Files");
-  const mark = (isOver) => document.body.classList.toggle("dropping", isOver);
-  const take = (file) => file && price(file, query());
-  input.addEventListener("change", () => {
-    take(input.files[0]);
-    input.value = ""; // so that the same file can be chosen again
-  });
-  cancel.addEventListener("click", () => running.abort());
-  document.addEventListener("dragover", (event) => {
-    if (!isFile(event)) return;
-    event.preventDefault();
-    mark(true);
-  });
-  document.addEventListener("dragleave", (event) => event.relatedTarget || mark(false));
-  document.addEventListener("drop", (event) => {
-    if (!isFile(event)) return;
-    event.preventDefault();
-    mark(false);
-    take(event.dataTransfer.files[0]);
-  });
-}
+cancel.addEventListener("click", () => running.abort());
 
-async function price(file, query) {
+/** Price a file; a former one is given up. `query` is that of its batches. */
+export async function priceFile(file, query) {
   running?.abort();
   const { signal } = (running = new AbortController());
   const isNewest = () => running.signal === signal;
@@ -91,7 +70,7 @@ async function* batches(file, result) {
   if (batch.length) yield batch;
 }
 
-/** Give each row its answer or its problem: rows that the service names are not valid, and the others are sent again. */
+/** Give each row its answer or its problem: rows that the service names are not valid; the others are sent again. */
 async function priceBatch(batch, query, signal) {
   if (!batch.length) return;
   try {
@@ -128,9 +107,9 @@ class Result {
     this.width = cells.length;
     this.names = heads.map((head) => known.get(head) ?? known.get(head.replaceAll(/\s+/g, "_")));
     const missing = required().filter((name) => !this.names.includes(name));
-    if (missing.length) throw new Error(`The first row of the file must name its columns; not found: ${missing.join(", ")}.`);
+    if (missing.length) throw new Error(`The first row must name the columns; not found: ${missing.join(", ")}.`);
     this.lines.push(line([...cells, ...ADDED]));
-    const shown = table("Prices of the file", ["Row", ...required().map(label), "Price", "From", "To", "Remark"], []);
+    const shown = table("Prices of the file", ["Row", "Price", "From", "To", "Remark"], []);
     this.#body = shown.querySelector("tbody");
     rows.replaceChildren(shown);
   }
@@ -138,7 +117,8 @@ class Result {
   /** A number stays a text if it is none, so that the service names the row. */
   house(cells) {
     const given = this.names.map((name, index) => [name, cells[index]?.trim()]).filter(([name, text]) => name && text);
-    return Object.fromEntries(given.map(([name, text]) => [name, isNumeric(name) && isNumber(text) ? Number(text) : text]));
+    const read = (name, text) => (isNumeric(name) && isNumber(text) ? Number(text) : text);
+    return Object.fromEntries(given.map(([name, text]) => [name, read(name, text)]));
   }
 
   add(batch) {
@@ -152,15 +132,15 @@ class Result {
       ]));
       const order = (this.#counts[one.problem ? "bad" : "priced"] += 1);
       if (order > SHOWN) continue;
-      const house = required().map((name) => number(one.house[name] ?? ""));
       const prices = interval ? [price, interval.lower, interval.upper].map(dollars) : ["", "", ""];
-      this.#body.append(row([number(one.count), ...house, ...prices, remark], { class: one.problem ? "bad" : false }));
+      this.#body.append(row([number(one.count), ...prices, remark], { class: one.problem ? "bad" : false }));
     }
   }
 
   summary() {
     const { priced, bad } = this.#counts;
-    const more = Math.max(priced, bad) > SHOWN ? ` The table shows the first ${SHOWN} of each; the download has all.` : "";
-    return `${number(priced)} priced, ${number(bad)} not valid.${more}`;
+    const isCut = Math.max(priced, bad) > SHOWN;
+    return `${number(priced)} priced, ${number(bad)} not valid.`
+      + (isCut ? ` The table shows the first ${SHOWN} of each; the download has all.` : "");
   }
 }

@@ -3,7 +3,7 @@
 
 import { byId } from "./elements.js";
 import { showComparables } from "./comparables.js";
-import { takeFiles } from "./file.js";
+import { takeFiles } from "./drop.js";
 import * as form from "./form.js";
 import { hidePrice, interval, showPrice } from "./price.js";
 import { showReasons } from "./reasons.js";
