@@ -24,6 +24,11 @@ family_option = click.option(
 seed_option = click.option(
     "--seed", type=click.IntRange(0, 2**32 - 1), default=0, show_default=True, help="Seed of everything that is random."
 )
+keep_sales_option = click.option(
+    "--keep-sales",
+    is_flag=True,
+    help="Keep the sales that are learned from in the version, for comparables: the service shows them to its clients.",
+)
 keep_option = click.option(
     "--keep",
     type=click.IntRange(1),
@@ -40,6 +45,7 @@ keep_option = click.option(
 @column_options("none")
 @family_option
 @click.option("--version", help="Name of the new version, for example v2.0.0; without it, the next minor one.")
+@keep_sales_option
 @click.option("--deploy", is_flag=True, help="Deploy it also when another version is deployed.")
 @seed_option
 @keep_option
@@ -51,6 +57,7 @@ def train(  # noqa: PLR0913 -- one for each option
     *,
     data: DataOptions,
     columns: ColumnOptions,
+    keep_sales: bool,
     deploy: bool,
     seed: int,
     keep: int,
@@ -63,7 +70,7 @@ def train(  # noqa: PLR0913 -- one for each option
     with training_libraries():
         from train.promotion.publish import TrainOptions, train_and_publish
     chosen = columns.choice() or {}
-    options = TrainOptions(data.path, data.query, family, version, deploy, seed, data.reading(), chosen)
+    options = TrainOptions(data.path, data.query, family, version, deploy, seed, data.reading(), chosen, keep_sales)
     trained = train_and_publish(place.store, options)
     published = trained.manifest.version
     with changed(f"{published} is published"):
@@ -82,6 +89,7 @@ def train(  # noqa: PLR0913 -- one for each option
 @data_options(required=True)
 @column_options("those of the champion")
 @family_option
+@keep_sales_option
 @seed_option
 @keep_option
 @click.option("--dry-run", is_flag=True, help="Judge only: publish and deploy nothing.")
@@ -92,6 +100,7 @@ def retrain(  # noqa: PLR0913 -- one for each option
     *,
     data: DataOptions,
     columns: ColumnOptions,
+    keep_sales: bool,
     seed: int,
     keep: int,
     dry_run: bool,
@@ -105,7 +114,7 @@ def retrain(  # noqa: PLR0913 -- one for each option
     with training_libraries():
         from train.promotion.retraining import RetrainOptions, retrain
     path = cast("Path", data.path)  # it is required
-    options = RetrainOptions(path, data.query, family, seed, dry_run, data.reading(), columns.choice())
+    options = RetrainOptions(path, data.query, family, seed, dry_run, data.reading(), columns.choice(), keep_sales)
     verdict = retrain(place.store, options)
     confirmed = True
     if not dry_run:

@@ -1,4 +1,4 @@
-"""Writes the tables of docs/settings.md and docs/api.md that are made from the code: `make docs`."""
+"""Writes the tables of pages in docs/ that are made from the code: `make docs`."""
 
 import re
 from pathlib import Path
@@ -8,6 +8,8 @@ import click
 from pydantic.fields import FieldInfo
 
 from cli.training import train
+from pricing.artifacts.groups import OTHER, WORDS, group_of
+from pricing.house import FEATURES
 from service.api.routes import ROUTES
 from service.contract import Houses
 from service.settings import PREFIX, Settings
@@ -50,9 +52,18 @@ def routes_table() -> str:
     return "\n".join(["| method | path | scope of the key | limited | what |", "|---|---|---|---|---|", *rows])
 
 
+def groups_table() -> str:
+    """One row for each group that a column may belong to by its name."""
+    rows = []
+    for group, words in (WORDS | {OTHER: "none of these"}).items():
+        fields = ", ".join(f"`{name}`" for name in FEATURES if group_of(name) == group)
+        rows.append(f"| {group} | {fields} | {words} |")
+    return "\n".join(["| group | fields | words |", "|---|---|---|", *rows])
+
+
 def pages() -> dict[Path, str]:
     """Each page with its table, as it should be."""
-    tables = {"settings": settings_table(), "api": routes_table()}
+    tables = {"settings": settings_table(), "api": routes_table(), "explanations": groups_table()}
     written = {}
     for name, table in tables.items():
         path = HERE / f"{name}.md"

@@ -5,6 +5,7 @@ Answers of the prediction routes are written by hand for speed; the tests compar
 
 from collections.abc import Mapping
 from datetime import date
+from re import fullmatch
 from typing import Annotated, Any, Final, Literal, NoReturn, NotRequired, cast
 from uuid import UUID
 
@@ -16,6 +17,7 @@ from pydantic import (
     ConfigDict,
     Field,
     PlainValidator,
+    Strict,
     StrictBool,
     TypeAdapter,
     create_model,
@@ -42,6 +44,7 @@ from pricing.artifacts.manifest import (
 from pricing.house import House
 
 DEFAULT_LEVEL = 0.9
+MAX_COMPARABLES: Final = 20
 CHAMPION: Final = "champion"
 MAX_EXPLAINED: Final = 20
 """Houses of one batch. Each takes up to 25 ms, as much as 5,000 houses without an explanation."""
@@ -54,6 +57,15 @@ Switch = Annotated[
     StrictBool, BeforeValidator(lambda text: _WRITTEN.get(text.lower(), text) if isinstance(text, str) else text)
 ]
 """Of a query: `true` or `false`, in any case, since clients of Python write True."""
+Count = Annotated[int, Field(ge=1, le=MAX_COMPARABLES), Strict()]
+CountInQuery = Annotated[
+    Count,
+    BeforeValidator(lambda found: int(found) if isinstance(found, str) and fullmatch("[0-9]{1,9}", found) else found),
+]
+CountInBody = Annotated[
+    Count, BeforeValidator(lambda found: int(found) if type(found) is float and found.is_integer() else found)
+]
+"""In JSON, 5.0 is a whole number too."""
 Asked = Annotated[str, Field(pattern=f"^champion$|{VERSION_PATTERN}", examples=["v1.0.0", CHAMPION])]
 
 EXAMPLE_HOUSE = {name: field.examples[0] for name, field in House.model_fields.items() if field.examples}
@@ -78,11 +90,17 @@ class Options(Choice):
         description="Level of the interval: the share of such houses whose price it should contain.",
     )
     explain: Switch = Field(default=False, description=f"Explain each price; of at most {MAX_EXPLAINED} houses.")
+    comparables: CountInQuery | None = Field(
+        default=None,
+        description=f"Number of comparable sales to add, 1 to {MAX_COMPARABLES}. The version must keep its sales.",
+    )
 
 
 MISPLACED: Final = "misplaced"
+NOT_OF_BATCH: Final = "not_of_batch"
 _IN_BODY: Final = "The same as the query parameter of this name; both may be sent if they are equal."
 BESIDE: Final = "This applies to the whole batch: send it in the query, or in the body beside houses."
+ONE_BY_ONE: Final = "Comparable sales are found for one house at a time: send it to /predict."
 
 
 class OneHouse(House):
@@ -91,6 +109,7 @@ class OneHouse(House):
     confidence: Level | None = Field(default=None, description=_IN_BODY)
     model_version: Asked | None = Field(default=None, description=_IN_BODY)
     explain: bool | None = Field(default=None, description=_IN_BODY)
+    comparables: CountInBody | None = Field(default=None, description=_IN_BODY)
 
 
 class HouseOfBatch(House):
@@ -99,6 +118,7 @@ class HouseOfBatch(House):
     confidence: None = Field(default=None, description=BESIDE)
     model_version: None = Field(default=None, description=BESIDE)
     explain: None = Field(default=None, description=BESIDE)
+    comparables: None = Field(default=None, description=ONE_BY_ONE)
 
 
 class Houses(BaseModel):
@@ -115,6 +135,7 @@ class Houses(BaseModel):
     confidence: Level | None = Field(default=None, description=_IN_BODY)
     model_version: Asked | None = Field(default=None, description=_IN_BODY)
     explain: bool | None = Field(default=None, description=_IN_BODY)
+    comparables: None = Field(default=None, description=ONE_BY_ONE)
 
 
 def batch_of(max_rows: int) -> type[Houses]:
@@ -133,6 +154,13 @@ def _misplaced(value: object) -> NoReturn:
     raise PydanticCustomError(MISPLACED, BESIDE)
 
 
+def _not_of_batch(value: object) -> NoReturn:
+    """Leave out null and refuse any value, since comparables are of one house."""
+    if value is None:
+        raise PydanticOmit
+    raise PydanticCustomError(NOT_OF_BATCH, ONE_BY_ONE)
+
+
 def _plain(name: str, config: ConfigDict, fields: Mapping[str, Any]) -> Any:  # noqa: ANN401 -- a class made here
     """A type that is parsed into a dictionary, which takes half the time of an object."""
     return with_config(config)(TypedDict(name, fields))  # type: ignore[operator]
@@ -144,10 +172,12 @@ _ASKED: Final = {
     "model_version": NotRequired[Asked | None],
     "explain": NotRequired[StrictBool | None],
 }
+_ASKED_OF_ONE: Final = {"comparables": NotRequired[CountInBody | None]}
+_NOT_OF_BATCH: Final = dict.fromkeys(_ASKED_OF_ONE, NotRequired[Annotated[Any, PlainValidator(_not_of_batch)]])
 _MISPLACED: Final = dict.fromkeys(_ASKED, NotRequired[Annotated[Any, PlainValidator(_misplaced)]])
-PlainOneHouse: Final[Any] = _plain("House", House.model_config, _FIELDS | _ASKED)
+PlainOneHouse: Final[Any] = _plain("House", House.model_config, _FIELDS | _ASKED | _ASKED_OF_ONE)
 """OneHouse by the same rules; what is not sent has no key."""
-PlainHouseOfBatch: Final[Any] = _plain("House", House.model_config, _FIELDS | _MISPLACED)
+PlainHouseOfBatch: Final[Any] = _plain("House", House.model_config, _FIELDS | _MISPLACED | _NOT_OF_BATCH)
 """HouseOfBatch by the same rules, with nothing but the fields of a house."""
 
 
@@ -159,7 +189,7 @@ def max_rows_of(batch: type[Houses]) -> int:
 def rows_of(batch: type[Houses], row: Any) -> TypeAdapter[dict[str, Any]]:  # noqa: ANN401 -- any type
     """Parses the body of a batch with rows of this type, into plain dictionaries."""
     rows = Annotated[list[row], batch.model_fields["houses"]]
-    return TypeAdapter(_plain("Houses", batch.model_config, {"houses": rows} | _ASKED))
+    return TypeAdapter(_plain("Houses", batch.model_config, {"houses": rows} | _ASKED | _NOT_OF_BATCH))
 
 
 class _Answer(BaseModel):
@@ -211,6 +241,31 @@ class Explanation(_Answer):
     )
 
 
+class Difference(_Answer):
+    """A field or column that differs between the house and a sale."""
+
+    field: str
+    house: float | str = Field(description="Of the house that was asked for.")
+    sale: float | str
+
+
+class Comparable(_Answer):
+    """A sale that the version learned from."""
+
+    price: Dollars
+    sold_on: date | None = Field(default=None, description="Absent if the sales have no dates.")
+    time_adjusted_price: Dollars = Field(
+        description="The price at the level of the market on the day of valued_as_of; without dates, the price itself."
+    )
+    adjusted_price: Dollars = Field(
+        description="Of the house that was asked for, by this sale: the time-adjusted price, times what the model sees "
+        "between the two houses."
+    )
+    similarity: float = Field(ge=0, le=1, description="Share of the model's trees in which both reach the same leaf.")
+    house: dict[str, float | str] = Field(description="What is known of the house that was sold.")
+    differences: list[Difference] = Field(description="What is known of both houses, and differs.")
+
+
 class Prediction(_Answer):
     """The answer for one house."""
 
@@ -238,6 +293,9 @@ class Prediction(_Answer):
         "those that other houses of it were given.",
     )
     explanation: Explanation | None = Field(default=None, description="Present only if it is asked for.")
+    comparables: list[Comparable] | None = Field(
+        default=None, description="Present only if they are asked for; the most similar first."
+    )
 
 
 class Predictions(_Answer):
@@ -389,6 +447,9 @@ class ModelInfo(_Answer):
     confidence_levels: tuple[float, ...] = Field(description="Levels that the interval can hold.")
     calibration_rows: int
     data: Data
+    kept_sales: int | None = Field(
+        default=None, description="Sales that comparables are chosen from; absent if the version keeps none."
+    )
     recalibrated: Recalibration | None = Field(
         default=None, description="Present only if the version has the graph of another with a new level."
     )

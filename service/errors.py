@@ -10,6 +10,7 @@ RequestError
 ├── InvalidRequestError    422  the body or a query parameter breaks the contract
 ├── NotInServiceError      404  the version that was asked for is not loaded
 ├── NotExplainableError    404  the version was published without what explains its prices
+├── NoSalesError           404  the version keeps no sales to compare with
 ├── BodyTooLargeError      413
 ├── NotJsonError           415
 ├── UnknownCodingError     415  the body has a content coding that is not accepted
@@ -115,6 +116,15 @@ class NotExplainableError(RequestError):
         super().__init__("This version cannot explain its prices: an earlier release made it. Train another version.")
 
 
+class NoSalesError(RequestError):
+    """The version keeps no sales, so comparables cannot be found."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "This version keeps no sales to compare with: train one with --keep-sales, or ask without comparables."
+        )
+
+
 class BodyTooLargeError(RequestError):
     """The body is larger than the setting allows."""
 
@@ -152,6 +162,7 @@ STATUS: Final[Mapping[type[RequestError], int]] = {
     KeysUnknownError: 503,
     NotInServiceError: 404,
     NotExplainableError: 404,
+    NoSalesError: 404,
     BodyTooLargeError: 413,
     NotJsonError: 415,
     UnknownCodingError: 415,

@@ -1,8 +1,9 @@
 """The synthetic market with further columns that decide half of a price, and with some that teach nothing."""
 
 import csv
+from datetime import date, timedelta
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 
@@ -11,9 +12,10 @@ from train.models.training import Plan, train
 from train.sales import market
 from train.sales import rows as data
 from train.sales.columns import ColumnChoice, Wish
-from train.sales.rows import Reading
+from train.sales.rows import Reading, Sales
 
 ROWS: Final = 1_500
+FIRST: Final = date(2024, 1, 1)
 ZIP_CODES: Final = tuple(range(98101, 98121))
 HEATINGS: Final = ("gas", "oil", "heat pump")
 TAUGHT: Final[ColumnChoice] = {
@@ -56,3 +58,22 @@ def version_with_columns(folder: Path, version: str = "v1.0.0", taught: ColumnCh
     """A version that knows latitude, zip_code and heating."""
     sales = data.read(write(folder / "sales.csv", columns()), reading=Reading(others=None))
     return train(sales, Plan(version, "0", 0, "gradient-boosting", taught), lambda _: None)
+
+
+class Keeping(NamedTuple):
+    """A version that keeps its sales, and all the sales of its training."""
+
+    artifact: Artifact
+    sales: Sales
+
+
+def version_that_keeps_sales(folder: Path, version: str = "v3.0.0", monthly: float = 0.02) -> Keeping:
+    """Such a version of a market with dates, which rises by so much every 30 days."""
+    cells = columns()
+    days = np.random.default_rng(1).integers(360, size=ROWS)
+    cells["sold_on"] = [FIRST + timedelta(days=int(day)) for day in days]
+    rise = np.exp(monthly * (days // 30))
+    cells["price"] = [*np.round(np.array(cells["price"], dtype=np.float64) * rise)]
+    sales = data.read(write(folder / "dated.csv", cells), reading=Reading(others=None))
+    plan = Plan(version, "0", 0, "gradient-boosting", TAUGHT, keep_sales=True)
+    return Keeping(train(sales, plan, lambda _: None), sales)

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import settings
 
 from pricing.artifacts.store import Artifact, Store
-from tests.column_sales import version_with_columns
+from tests.column_sales import Keeping, version_that_keeps_sales, version_with_columns
 from tests.gunicorn_process import ROOT, GunicornProcess, gunicorn
 from train.models.training import Plan, train
 from train.sales import rows as data
@@ -64,3 +64,9 @@ def http(server: GunicornProcess) -> Iterator[httpx.Client]:
 def knowing(tmp_path_factory: pytest.TempPathFactory) -> Artifact:
     """A real version v2.0.0 that knows latitude, zip_code and heating besides the five fields."""
     return version_with_columns(tmp_path_factory.mktemp("sales"), "v2.0.0")
+
+
+@pytest.fixture(scope="session")
+def keeping(tmp_path_factory: pytest.TempPathFactory) -> Keeping:
+    """A real version v3.0.0 that knows the same columns and keeps its sales, which have dates."""
+    return version_that_keeps_sales(tmp_path_factory.mktemp("kept"))

@@ -16,6 +16,7 @@ import numpy as np
 import orjson
 import pytest
 
+from pricing.artifacts import sales_file
 from pricing.artifacts.deployment import Deployment, promote
 from pricing.artifacts.manifest import Manifest, is_version
 from pricing.artifacts.store import MANIFEST_FILE, POINTER_FILE, Artifact, Store
@@ -30,6 +31,7 @@ from service.deployment.loaded_models import ModelRegistry
 from service.deployment.rollout import roll_out
 from service.deployment.worker_slots import RunFolder, RunFolderError, WorkerState
 from tests.bodies import GOOD
+from tests.column_sales import Keeping
 from tests.gunicorn_process import ROOT, gunicorn
 from train.errors import TrainingError
 from train.promotion.judge import QuintileComparison, Verdict
@@ -296,6 +298,22 @@ def test_test_rows_of_format_1_have_no_head_and_are_read() -> None:
     assert found.tolist() == [1, 2, 3]
 
 
+def test_the_sales_of_the_next_release_are_read_and_those_that_need_it_are_told(keeping: Keeping) -> None:
+    manifest, content = keeping.artifact.manifest, keeping.artifact.sales or b""
+    head, _, rest = content.partition(b"\n")
+    assert orjson.loads(head)["format"] == 1
+
+    def with_head(line: bytes) -> bytes:
+        return line + b" " * (-(len(line) + 1) % 8) + b"\n" + rest
+
+    found = sales_file.parse_sales(with_head(grown(head)), manifest)
+    assert found.to_bytes() == content
+
+    with pytest.raises(DamagedArtifactError) as refused:
+        sales_file.parse_sales(with_head(broken(head)), manifest)
+    assert str(refused.value) == f"sales.bin: head: {sentence()}"
+
+
 WRONG: Final[list[object]] = [0, -1, 1.0, True, "1", None, [1], {}]
 
 
@@ -330,7 +348,8 @@ def test_the_rule_is_the_same_for_every_format(numbers: Numbers) -> None:
 
 def test_every_format_follows_the_rule() -> None:
     assert {found.__name__ for found in Stored.__subclasses__() if found.__module__.split(".")[0] != "tests"} == {
-        found.__name__ for found in (Deployment, Manifest, Record, _Keys, WorkerState, Verdict, seen.Head)
+        found.__name__
+        for found in (Deployment, Manifest, Record, _Keys, WorkerState, Verdict, seen.Head, sales_file.Head)
     }
 
 

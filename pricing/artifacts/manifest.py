@@ -33,6 +33,7 @@ Version = Annotated[str, Field(pattern=VERSION_PATTERN, examples=["v1.0.0"])]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Share = Annotated[float, Field(ge=0, le=1)]
+MarketLevel = Annotated[float, Field(ge=-5, le=5)]
 Parameters = dict[str, str | int | float | bool | None]
 
 
@@ -231,6 +232,19 @@ class Graph(_Part):
     opset_ml: int
 
 
+class SealedSales(_Part):
+    """The sales that the version learned from, in sales.bin; only if training was asked to keep them."""
+
+    sha256: Sha256
+    size: int = Field(gt=0, description="Bytes.")
+    rows: int = Field(gt=0, description="Sales; of more, the newest are kept.")
+    market: tuple[MarketLevel, ...] = Field(
+        default=(),
+        description="Level of the market in each period of 30 days, counted back from the last sale, newest first, in "
+        "log dollars; 0 is the level of the graph. Empty if the sales have no dates.",
+    )
+
+
 class Example(_Part):
     """One row and the exact outputs of the graph for it, so that a host can check that it computes the same."""
 
@@ -268,6 +282,7 @@ class Manifest(Stored):
         "unknown.",
     )
     graph: Graph
+    sales: SealedSales | None = None
     libraries: dict[str, str]
 
     @model_validator(mode="after")

@@ -1,6 +1,7 @@
 """Where versions and the deployment pointer live, and the only code that writes them.
 
 <root>/<version>/model.onnx  manifest.json    immutable; the folder is renamed into place when it is whole
+<root>/<version>/sales.bin                    only of a version that keeps its sales; sealed by the manifest too
 <root>/deployment.json                        the pointer; replaced by rename, its generation only grows
 """
 
@@ -17,6 +18,7 @@ from pydantic import ValidationError
 
 from pricing.artifacts.deployment import Deployment, DeploymentPlan, promote
 from pricing.artifacts.manifest import Manifest, is_version, version_key
+from pricing.artifacts.sales_file import SALES_FILE
 from pricing.errors import (
     DamagedArtifactError,
     DeploymentChangedError,
@@ -43,6 +45,8 @@ class Artifact(NamedTuple):
 
     manifest: Manifest
     graph: bytes
+    sales: bytes | None = None
+    """Those that it learned from; None unless it keeps them."""
 
 
 class Store(LockedFolder):
@@ -77,7 +81,11 @@ class Store(LockedFolder):
             raise DamagedArtifactError(msg)
         graph = _read_file(folder / GRAPH_FILE)
         _verify(f"{version}/{GRAPH_FILE}", graph, manifest.graph.sha256)
-        return Artifact(manifest, graph)
+        if manifest.sales is None:
+            return Artifact(manifest, graph)
+        sales = _read_file(folder / SALES_FILE)
+        _verify(f"{version}/{SALES_FILE}", sales, manifest.sales.sha256)
+        return Artifact(manifest, graph, sales)
 
     def read_beside(self, version: str, name: str) -> bytes | None:
         """The content of another file of a version, which nothing seals; None when there is none."""
@@ -90,9 +98,12 @@ class Store(LockedFolder):
         After a crash at any point the version is there whole or not at all. Raises VersionExistsError or
         NotWritableError, and then nothing has changed.
         """
-        manifest, graph = artifact
+        manifest, graph, sales = artifact
         _verify(f"the graph of {manifest.version}", graph, manifest.graph.sha256)
         files = {**beside, MANIFEST_FILE: manifest.to_bytes(), GRAPH_FILE: graph}
+        if manifest.sales is not None:
+            files[SALES_FILE] = sales or b""
+            _verify(f"the sales of {manifest.version}", files[SALES_FILE], manifest.sales.sha256)
         target = self._folder(manifest.version)
         for name, data in files.items():
             _check_size(target / name, len(data))
@@ -165,9 +176,9 @@ class Store(LockedFolder):
         except OSError as error:
             raise _unreadable(error) from error
 
-    def files(self, version: str) -> tuple[Stamp | None, Stamp | None]:
-        """A value that changes whenever the manifest or the graph of a version changes. Costs two `stat`s."""
-        return self._stamp_or_none(version, MANIFEST_FILE), self._stamp_or_none(version, GRAPH_FILE)
+    def files(self, version: str) -> tuple[Stamp | None, ...]:
+        """A value that changes whenever a sealed file of a version changes. Costs three `stat`s."""
+        return tuple(self._stamp_or_none(version, name) for name in (MANIFEST_FILE, GRAPH_FILE, SALES_FILE))
 
     def _stamp_or_none(self, version: str, name: str) -> Stamp | None:
         with suppress(OSError):

@@ -5,7 +5,7 @@ larger than its input: every operator combines one value with constants of one e
 may take is bounded by the size of the file. Field numbers are those of onnx.proto.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Final, NamedTuple
 
 from pricing.errors import ModelError
@@ -114,7 +114,23 @@ def _size(dimension: memoryview) -> int | None:
     return None if size is None else number(size)
 
 
-def _check_operator(node: memoryview, constants: Collection[bytes]) -> None:
+def tree_ensembles(graph: bytes) -> Iterator[Mapping[str, memoryview]]:
+    """The attributes of each TreeEnsembleRegressor of a graph that `check_graph` has passed, in its order."""
+    for field, value in fields(inside(memoryview(graph), _GRAPH)):
+        if field == _NODE:
+            node = _node(message(value))
+            if (node.domain, node.operator) == _TREES:
+                yield node.attributes
+
+
+class _Node(NamedTuple):
+    domain: str
+    operator: str
+    takes: list[bytes]
+    attributes: dict[str, memoryview]
+
+
+def _node(node: memoryview) -> _Node:
     texts = {_OPERATOR: memoryview(b""), _DOMAIN: memoryview(b"")}
     takes: list[bytes] = []
     attributes: dict[str, memoryview] = {}
@@ -128,7 +144,11 @@ def _check_operator(node: memoryview, constants: Collection[bytes]) -> None:
             takes.append(bytes(message(value)))
         elif field in texts:
             texts[field] = message(value)
-    domain, operator = (_text(texts[field]) for field in (_DOMAIN, _OPERATOR))
+    return _Node(_text(texts[_DOMAIN]), _text(texts[_OPERATOR]), takes, attributes)
+
+
+def _check_operator(node: memoryview, constants: Collection[bytes]) -> None:
+    domain, operator, takes, attributes = _node(node)
     if (domain, operator) not in OPERATORS:
         allowed = ", ".join(sorted(name for _, name in OPERATORS))
         msg = f"the graph uses the operator {_named(domain, operator)}; training writes {allowed} only"

@@ -35,7 +35,7 @@ LIMITS: Final = SandboxLimits(cpu_seconds=20, memory_bytes=2048 * MEBIBYTE, seco
 def load_in_sandbox(artifact: Artifact, limits: SandboxLimits = LIMITS) -> None:
     """Load a version as a worker will, in a child process. Raises DamagedArtifactError with the reason why not."""
     manifest = artifact.manifest.to_bytes()
-    numbers = (len(manifest), limits.cpu_seconds, limits.memory_bytes)
+    numbers = (len(manifest), len(artifact.graph), limits.cpu_seconds, limits.memory_bytes)
     with subprocess.Popen(  # noqa: S603 -- this very program
         [sys.executable, "-P", "-m", "pricing.inference.sandbox", *map(str, numbers)],
         stdin=subprocess.PIPE,
@@ -46,7 +46,7 @@ def load_in_sandbox(artifact: Artifact, limits: SandboxLimits = LIMITS) -> None:
         start_new_session=True,
     ) as child:
         try:
-            _, said = child.communicate(manifest + artifact.graph, limits.seconds)
+            _, said = child.communicate(manifest + artifact.graph + (artifact.sales or b""), limits.seconds)
         except subprocess.TimeoutExpired as error:
             msg = f"{artifact.manifest.version} did not load within {limits.seconds:g} s"
             raise DamagedArtifactError(msg) from error
@@ -68,9 +68,10 @@ def _reason(version: str, code: int, said: bytes, limits: SandboxLimits) -> str:
     return said.decode(errors="replace").rstrip().rpartition("\n")[2]  # the sentence, or the last line of a traceback
 
 
-def _load(manifest_bytes: int, cpu_seconds: int, memory_bytes: int) -> None:
+def _load(manifest_bytes: int, graph_bytes: int, cpu_seconds: int, memory_bytes: int) -> None:
     """Run in the child."""
-    from pricing.inference.predictor import load  # noqa: PLC0415 -- only the child needs onnxruntime
+    from pricing.inference.comparables import comparable_sales_of  # noqa: PLC0415 -- only the child needs onnxruntime
+    from pricing.inference.predictor import load  # noqa: PLC0415 -- the same
 
     _limit(resource.RLIMIT_CORE, 0)
     _limit(resource.RLIMIT_FSIZE, 0)
@@ -78,7 +79,8 @@ def _load(manifest_bytes: int, cpu_seconds: int, memory_bytes: int) -> None:
     _limit(resource.RLIMIT_AS, memory_bytes)
     try:
         manifest = Manifest.parse(sys.stdin.buffer.read(manifest_bytes))
-        load(Artifact(manifest, sys.stdin.buffer.read()))
+        artifact = Artifact(manifest, sys.stdin.buffer.read(graph_bytes), sys.stdin.buffer.read())
+        comparable_sales_of(artifact, load(artifact))
     except MemoryError:
         sys.exit(OUT_OF_MEMORY)
     except AppraiserError as error:

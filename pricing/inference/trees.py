@@ -4,7 +4,7 @@ onnxruntime minds neither a circle, in which it walks for good, nor a tree of 40
 """
 
 from collections.abc import Mapping
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,10 +15,11 @@ from pricing.inference.protobuf import BROKEN, floats, integers
 _FLOATS: Final = ("base_values", "nodes_values", "target_weights")  # a forest has no base_values
 _IDS: Final = ("nodes_treeids", "nodes_nodeids", "nodes_truenodeids", "nodes_falsenodeids")
 _MODES: Final = "nodes_modes"
+_GAPS: Final = "nodes_missing_value_tracks_true"
 # Passed over: onnxruntime looks for features that there are not, and for leaves.
 _OTHERS: Final = (
     "nodes_featureids",
-    "nodes_missing_value_tracks_true",
+    _GAPS,
     "target_ids",
     "target_nodeids",
     "target_treeids",
@@ -35,6 +36,24 @@ _BRANCH, _LEAF = b"\x4a\x0aBRANCH_LEQ", b"\x4a\x04LEAF"
 Indices = NDArray[np.int64]
 
 
+class TreeNodes(NamedTuple):
+    """All nodes of a TreeEnsembleRegressor, tree after tree, root first; each of shape (nodes,).
+
+    What is below a node is a place in these lists. Below a leaf is the leaf itself.
+    """
+
+    is_root: NDArray[np.bool_]
+    is_leaf: NDArray[np.bool_]
+    feature: Indices
+    threshold: NDArray[np.float32]
+    true: Indices
+    false: Indices
+    gap_is_true: NDArray[np.bool_]
+    """Whether NaN takes the true way."""
+    value: NDArray[np.float32]
+    """Of a leaf."""
+
+
 def check_trees(attributes: Mapping[str, memoryview]) -> None:
     """Raise ModelError unless the lists of a TreeEnsembleRegressor are such trees as training writes."""
     for name in attributes.keys() & _FLOATS:
@@ -46,6 +65,50 @@ def check_trees(attributes: Mapping[str, memoryview]) -> None:
     first = _first(tree, node)
     below = np.stack([true[branches], false[branches]]) + first[branches]
     _check_ways(tree, node, branches, below)
+
+
+def read_nodes(attributes: Mapping[str, memoryview], width: int) -> TreeNodes:
+    """The nodes of trees that `check_trees` has passed, for houses of `width` columns.
+
+    Raises ModelError for features and leaves that do not exist.
+    """
+    tree, node, true, false = (integers(_list(attributes, name, _ARE_IDS), _ID_KEY) for name in _IDS)
+    count, first = len(node), _first(tree, node)
+    is_leaf = ~_is_branch(_list(attributes, _MODES, _ARE_TEXTS), count)
+    own = np.arange(count)
+    feature = integers(_list(attributes, "nodes_featureids", _ARE_IDS), _ID_KEY)
+    gap_is_true = np.zeros(count, np.int64)
+    if _GAPS in attributes:
+        gap_is_true = integers(_list(attributes, _GAPS, _ARE_IDS), _ID_KEY)
+    threshold = floats(_list(attributes, "nodes_values", _ARE_FLOATS), _FLOAT_KEY)
+    if not len(feature) == len(gap_is_true) == len(threshold) == count or ((feature < 0) | (feature >= width)).any():
+        msg = f"the trees ask for a feature that does not exist, expected one of {width} for each node"
+        raise ModelError(msg)
+    return TreeNodes(
+        is_root=node == 0,
+        is_leaf=is_leaf,
+        feature=feature,
+        threshold=threshold,
+        true=np.where(is_leaf, own, true + first),
+        false=np.where(is_leaf, own, false + first),
+        gap_is_true=gap_is_true != 0,
+        value=_leaf_values(attributes, own[node == 0], is_leaf),
+    )
+
+
+def _leaf_values(
+    attributes: Mapping[str, memoryview], roots: Indices, is_leaf: NDArray[np.bool_]
+) -> NDArray[np.float32]:
+    tree, node = (integers(_list(attributes, name, _ARE_IDS), _ID_KEY) for name in ("target_treeids", "target_nodeids"))
+    weight = floats(_list(attributes, "target_weights", _ARE_FLOATS), _FLOAT_KEY)
+    if len(tree) == len(node) == len(weight) == is_leaf.sum() and ((tree >= 0) & (tree < len(roots))).all():
+        place = roots[tree] + node
+        if np.array_equal(np.sort(place), np.flatnonzero(is_leaf)):
+            value = np.zeros(len(is_leaf), np.float32)
+            value[place] = weight
+            return value
+    msg = "the trees have not one value for each leaf"
+    raise ModelError(msg)
 
 
 def _check_finite(name: str, values: NDArray[np.float32]) -> None:

@@ -1,6 +1,6 @@
 """The OpenAPI 3.1 document, made from the same pydantic models that parse the requests."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from http import HTTPStatus
 from typing import Any, Final, NamedTuple, TypeAlias
 
@@ -112,6 +112,7 @@ def _types(column: OptionalColumn) -> list[dict[str, Any]]:
     return [{"type": "number"} | {name: bound for name, bound in bounds.items() if bound is not None}]
 
 
+_OF_ONE_HOUSE: Final = ("comparables",)
 _HOUSES: Final = ("OneHouse", "HouseOfBatch")
 _SCHEMES: Final = {
     "key": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
@@ -135,7 +136,8 @@ _BODY: Final = (
     "May be compressed, with the header Content-Encoding: gzip or deflate. What is not known in it is ignored."
 )
 _NOT_FOUND: Final = (
-    "The version that was asked for is not in service, or an explanation was asked for that it does not have."
+    "The version that was asked for is not in service, or does not have the explanation or the comparables that were "
+    "asked for."
 )
 _BUSY: Final = "This worker has no model to answer with, or too many requests in hand."
 _MEANINGS: Final[Mapping[HTTPStatus, str]] = {
@@ -182,7 +184,7 @@ def _prediction(
         "operationId": name,
         "summary": summary,
         "tags": ["predictions"],
-        "parameters": [*_query_parameters(Options), _CLIENT_ID],
+        "parameters": [*_query_parameters(Options, () if answer is Prediction else _OF_ONE_HOUSE), _CLIENT_ID],
         "requestBody": {"required": True, "description": _BODY, "content": content},
         "responses": {
             "200": answered | ({"headers": _CACHED} if answer is Prediction else {}),
@@ -256,8 +258,9 @@ def _link(operation: str, version: str) -> dict[str, Any]:
     return {"operationId": operation, "parameters": {"model_version": f"$response.body#/{version}"}}
 
 
-def _query_parameters(options: type[Choice]) -> list[dict[str, Any]]:
-    return [_query_parameter(name, schema) for name, schema in options.model_json_schema()["properties"].items()]
+def _query_parameters(options: type[Choice], without: Collection[str] = ()) -> list[dict[str, Any]]:
+    properties = options.model_json_schema()["properties"]
+    return [_query_parameter(name, schema) for name, schema in properties.items() if name not in without]
 
 
 def _query_parameter(name: str, schema: dict[str, Any]) -> dict[str, Any]:

@@ -151,6 +151,7 @@ def describe(model: ServedModel, generation: int) -> ModelInfo:
         confidence_levels=manifest.calibration.levels,
         calibration_rows=manifest.calibration.rows,
         data=manifest.data,
+        kept_sales=None if manifest.sales is None else manifest.sales.rows,
         recalibrated=manifest.recalibrated,
         parity=manifest.parity,
         parameters=manifest.parameters,

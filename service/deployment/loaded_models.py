@@ -16,6 +16,7 @@ from pricing.artifacts.store import Store
 from pricing.errors import AppraiserError, NothingDeployedError, UnknownVersionError, UnreadableError
 from pricing.files.followed_file import FollowedFile
 from pricing.house import Matrix
+from pricing.inference.comparables import ComparableSales, comparable_sales_of
 from pricing.inference.predictor import Predictor, load
 from pricing.inference.shapley import Explainer, explainer_of
 from pricing.journal.journal import Arm
@@ -59,6 +60,8 @@ class ServedModel:
     """Reads its further columns; None if it knows the five fields only."""
     explainer: Explainer | None
     """Explains its prices; None if it has no background."""
+    comparables: ComparableSales | None
+    """The sales that it keeps; None if it keeps none."""
     _trained: tuple[tuple[float, float], ...]
 
     def outside(self, houses: Matrix) -> list[tuple[int, int]]:
@@ -75,7 +78,9 @@ class ServedModel:
         return (*self.manifest.features, *self.manifest.columns)
 
     @classmethod
-    def of(cls, digest: str, manifest: Manifest, predictor: Predictor) -> "ServedModel":
+    def of(
+        cls, digest: str, manifest: Manifest, predictor: Predictor, comparables: ComparableSales | None = None
+    ) -> "ServedModel":
         """Training ranges become float32 rows, as the input that they are compared with; categories have none."""
         ranges = [
             *((feature.trained_from, feature.trained_to) for feature in manifest.features),
@@ -86,7 +91,7 @@ class ServedModel:
         valued_as_of = None if manifest.valued_as_of is None else manifest.valued_as_of.isoformat()
         columns = RowReader(manifest.columns) if manifest.columns else None
         explainer = explainer_of(predictor, manifest)
-        return cls(digest, manifest, predictor, lowest, highest, valued_as_of, columns, explainer, pairs)
+        return cls(digest, manifest, predictor, lowest, highest, valued_as_of, columns, explainer, comparables, pairs)
 
 
 class Selection(NamedTuple):
@@ -290,6 +295,7 @@ class ModelRegistry:
 
     def _load(self, version: str, digest: str) -> ServedModel:
         artifact = self._store.read(version, digest)
-        model = ServedModel.of(digest, artifact.manifest, load(artifact))
+        predictor = load(artifact)
+        model = ServedModel.of(digest, artifact.manifest, predictor, comparable_sales_of(artifact, predictor))
         self._loads.loaded(version)
         return model

@@ -10,16 +10,27 @@ each pair of brackets, and looks for each field among all names. 1 MiB may take 
 """
 
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from typing import Annotated, Any, Final, TypeAlias, TypeVar
+from typing import Annotated, Any, Final, LiteralString, TypeAlias, TypeVar
 
 from pydantic import FailFast, TypeAdapter, ValidationError
 from pydantic_core import InitErrorDetails, PydanticCustomError, SchemaValidator, core_schema, from_json
 
 from pricing.house import Values
-from service.contract import BESIDE, MISPLACED, Houses, PlainHouseOfBatch, PlainOneHouse, max_rows_of, rows_of
+from service.contract import (
+    BESIDE,
+    MISPLACED,
+    NOT_OF_BATCH,
+    ONE_BY_ONE,
+    Houses,
+    PlainHouseOfBatch,
+    PlainOneHouse,
+    max_rows_of,
+    rows_of,
+)
 from service.errors import MAX_PROBLEMS, InvalidRequestError
 
 BODY: Final = "body"
+QUERY: Final = "query"
 BYTES_A_BRACKET: Final = 64
 """A house has more bytes than that, and one opening bracket."""
 NAMES_AN_OBJECT: Final = 16
@@ -167,6 +178,8 @@ def _problems(error: ValidationError, *where: str | int) -> Iterator[InitErrorDe
         kind: str | PydanticCustomError = "finite_number" if is_huge else problem["type"]
         if kind == MISPLACED:
             kind = PydanticCustomError(MISPLACED, BESIDE)
+        elif kind == NOT_OF_BATCH:
+            kind = PydanticCustomError(NOT_OF_BATCH, ONE_BY_ONE)
         details: InitErrorDetails = {"type": kind, "loc": (*where, *problem["loc"]), "input": None}
         if "ctx" in problem:
             details["ctx"] = problem["ctx"]
@@ -177,3 +190,10 @@ def invalid(problems: Iterable[InitErrorDetails]) -> InvalidRequestError:
     """The refusal of a body, in pydantic's words for JSON: what is a dictionary in Python is an object there."""
     told = list(problems)[:MAX_PROBLEMS]
     return InvalidRequestError(BODY, ValidationError.from_exception_data("body", told, input_type="json"))
+
+
+def refused_in_query(kind: LiteralString, message: str, *loc: str) -> InvalidRequestError:
+    """The refusal of a query for one reason."""
+    error = PydanticCustomError(kind, "{message}", {"message": message})
+    problem: InitErrorDetails = {"type": error, "loc": loc, "input": None}
+    return InvalidRequestError(QUERY, ValidationError.from_exception_data(QUERY, [problem]))

@@ -4,11 +4,10 @@ import time
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from itertools import chain
-from typing import TYPE_CHECKING, Any, Final, LiteralString, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 from urllib.parse import parse_qsl
 
 from pydantic import ValidationError
-from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from pricing.house import FEATURES, Matrix, Values, decimal, to_matrix
 from pricing.ids import Ids
@@ -17,7 +16,7 @@ from service.contract import Choice, Houses, Options
 from service.deployment.loaded_models import ModelRegistry, Selection, ServedModel
 from service.errors import BodyTooLargeError, InvalidRequestError, NotJsonError, refusal
 from service.observability.metrics import Outcome, PredictionRun, WorkerMetrics
-from service.predictions.bodies import ROWS_A_STEP, HouseParser, HousesParser, Steps, whole
+from service.predictions.bodies import QUERY, ROWS_A_STEP, HouseParser, HousesParser, Steps, refused_in_query, whole
 from service.predictions.cache import Cache
 from service.predictions.columns import GivenColumns, read_many, read_one
 from service.predictions.decoding import decoded
@@ -33,7 +32,6 @@ ChoiceT = TypeVar("ChoiceT", bound=Choice)
 
 DEFAULT_OPTIONS: Final = Options()
 EPOCH: Final = datetime.fromtimestamp(0, UTC)
-QUERY: Final = "query"
 SINGLE: Final = "/predict"
 BATCH: Final = "/predict/batch"
 SHORT_BYTES: Final = 16 * 1024
@@ -137,7 +135,7 @@ class Answerer:
         (answer,) = render(told)
         if given is not None:
             answer["not_given"] = given.not_given[0]
-        if options.explain:
+        if options.explain or options.comparables:
             return self._extend(request.trace, told, options, answer)
         self._books.enter(told, request.trace)
         return json_reply(200, answer, HEADERS[outcome])
@@ -239,9 +237,11 @@ def parse_query(options: type[ChoiceT], query: str) -> ChoiceT:
     for name, value in parse_qsl(query, keep_blank_values=True):
         if name not in options.model_fields:  # it is not repeated in the answer: it may be anything
             known = ", ".join(sorted(options.model_fields))
-            raise _invalid(UNKNOWN, f"A query parameter is not known. Known parameters: {known}.")
+            raise refused_in_query(UNKNOWN, f"A query parameter is not known. Known parameters: {known}.")
         if found.setdefault(name, value) != value:
-            raise _invalid(CONTRADICTION, "The query has two different values of this parameter: send one.", name)
+            raise refused_in_query(
+                CONTRADICTION, "The query has two different values of this parameter: send one.", name
+            )
     try:
         return options.model_validate(found)
     except ValidationError as error:
@@ -257,14 +257,8 @@ def options_with(options: Options, body: dict[str, Any]) -> Options:
     for name in asked.keys() & options.model_fields_set:
         if getattr(options, name) != asked[name]:
             message = f"The query and the body have different values of {name}: send one."
-            raise _invalid(CONTRADICTION, message, name)
+            raise refused_in_query(CONTRADICTION, message, name)
     return options.model_copy(update=asked)
-
-
-def _invalid(kind: LiteralString, message: str, *loc: str) -> InvalidRequestError:
-    error = PydanticCustomError(kind, "{message}", {"message": message})
-    problem: InitErrorDetails = {"type": error, "loc": loc, "input": None}
-    return InvalidRequestError(QUERY, ValidationError.from_exception_data(QUERY, [problem]))
 
 
 def predict_in_steps(model: ServedModel, houses: Matrix, level: float) -> Steps[tuple[Prediction, PredictionRun]]:

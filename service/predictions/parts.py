@@ -10,12 +10,13 @@ import numpy as np
 from pydantic_core import PydanticCustomError
 
 from pricing.inference.shapley import CENTS, to_cents
-from service.contract import MAX_EXPLAINED, Options
+from service.contract import MAX_EXPLAINED, NOT_OF_BATCH, ONE_BY_ONE, Options
 from service.errors import NotExplainableError
-from service.predictions.bodies import Steps, invalid
+from service.predictions.bodies import Steps, invalid, refused_in_query
+from service.predictions.comparing import compare
 from service.predictions.recorder import ServedPredictions
 
-PARTS: Final = ("explain",)
+PARTS: Final = ("explain", "comparables")
 COALITIONS_A_STEP: Final = 200
 """Rows of the graph between two breaks: a millisecond of a version with columns."""
 
@@ -26,17 +27,25 @@ def may_ask_for_parts(query: str, body: bytes) -> bool:
 
 
 def check_rows(options: Options, rows: int) -> None:
-    """Raise InvalidRequestError with `loc` ["body", "houses"] if a part is asked for more houses than it may be."""
+    """Raise InvalidRequestError if a part is asked for more houses than it may be.
+
+    Its `loc` is ["body", "houses"], or ["query", "comparables"], which are of no batch.
+    """
+    if options.comparables is not None:
+        raise refused_in_query(NOT_OF_BATCH, ONE_BY_ONE, "comparables")
     if options.explain and rows > MAX_EXPLAINED:
         message = f"List should have at most {MAX_EXPLAINED} items if prices are explained, not {rows}"
         raise invalid([{"type": PydanticCustomError("too_long", message), "loc": ("houses",), "input": None}])
 
 
 def add_parts(told: ServedPredictions, options: Options, answers: list[dict[str, Any]]) -> Steps[None]:
-    """Add to each answer what the options ask for. Raises NotExplainableError."""
+    """Add to each answer what the options ask for. Raises NotExplainableError or NoSalesError."""
     if options.explain:
         for row, answer in enumerate(answers):
             answer["explanation"] = yield from _explain(told, row, answer)
+    if options.comparables is not None:
+        yield b""
+        answers[0]["comparables"] = compare(told, options.comparables)
 
 
 def _explain(told: ServedPredictions, row: int, answer: dict[str, Any]) -> Steps[dict[str, Any]]:

@@ -23,7 +23,8 @@ def filter_failure(context: HookContext, failure: Exception, case: Case[Any], re
 def asked(body: object) -> dict[str, Any]:
     """The options that a body has."""
     found = body if isinstance(body, dict) else {}
-    return {name: found[name] for name in ("confidence", "model_version", "explain") if found.get(name) is not None}
+    names = ("confidence", "model_version", "explain", "comparables")
+    return {name: found[name] for name in names if found.get(name) is not None}
 
 
 def differs(value: object, in_query: object) -> bool:

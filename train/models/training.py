@@ -38,6 +38,7 @@ from train.sales.columns import NO_WISHES, ColumnChoice, Values
 from train.sales.rows import Sales
 from train.sales.split import IDENTITY, Mask, SplitMasks, hold_back, positions, sides, split_by_house, weights
 from train.study.background import background_of
+from train.study.kept_sales import FitRows, keep_sales
 from train.study.studies import Sold, studies
 
 BINS: Final = 10
@@ -58,6 +59,8 @@ class Plan(NamedTuple):
     family: FamilyName | None
     columns: ColumnChoice = NO_WISHES
     """Further columns to learn from."""
+    keep_sales: bool = False
+    """Whether the version keeps the sales that it learned from, for comparables."""
 
 
 def train(sales: Sales, plan: Plan, tell: Tell, held_back: Mask | None = None) -> Artifact:
@@ -113,7 +116,13 @@ def train(sales: Sales, plan: Plan, tell: Tell, held_back: Mask | None = None) -
     predictor = predictor_of(shipped, manifest)
     metrics = measure(predictor, *measured, weights(test_rows.position))
     background = background_of(predictor, known, plan.seed)
-    return Artifact(manifest.model_copy(update={"metrics": metrics, "background": background}), graph)
+    manifest = manifest.model_copy(update={"metrics": metrics, "background": background})
+    if not plan.keep_sales:
+        return Artifact(manifest, graph)
+    log_error = fit_rows.target - learned.best.deviation
+    rows = FitRows(known, fit_rows.prices, log_error, fit_rows.sold_on, fit_rows.columns)
+    content, sealed = keep_sales(graph, rows, described, plan.seed)
+    return Artifact(manifest.model_copy(update={"sales": sealed}), graph, content)
 
 
 def _learn(rows: Rows, plan: Plan, tell: Tell) -> tuple[Learned, Rows]:

@@ -44,6 +44,7 @@ class TrainOptions:
     seed: int
     reading: Reading = AS_IT_IS
     columns: ColumnChoice = field(default_factory=dict)
+    keep_sales: bool = False
 
 
 class Trained(NamedTuple):
@@ -75,7 +76,8 @@ def train_and_publish(store: Store, order: TrainOptions, console: Console | None
             status.update(step)
             console.print(f"  {step}")
 
-        artifact = train(sales, Plan(version, salt(store), order.seed, order.family, order.columns), tell)
+        plan = Plan(version, salt(store), order.seed, order.family, order.columns, order.keep_sales)
+        artifact = train(sales, plan, tell)
         artifact = with_rolling_origins(artifact, sales, tell)
     if order.version is None:
         artifact = publish_next(store, artifact, lambda found: publish(store, found, sales, console))
@@ -167,6 +169,9 @@ def _tell_result(console: Console, manifest: Manifest) -> None:
         console.print(of_all(found))
     if manifest.metrics.rolling_origins:
         console.print(_later_sales(manifest.metrics.rolling_origins))
+    if manifest.sales is not None:
+        kept = manifest.sales
+        console.print(f"{kept.rows:,} of the sales that it learned from are kept ({kept.size:,} bytes)")
     parity = manifest.parity
     console.print(
         f"parity certified: ONNX is within {parity.test_ppm:.2f} ppm of scikit-learn on {parity.test_rows:,} test rows "

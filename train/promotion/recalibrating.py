@@ -136,7 +136,7 @@ def recalibrated(champion: Artifact, sales: Sales, version: str) -> Artifact:
         "gap_calibrations": gaps,
         "recalibrated": made,
     }
-    return Artifact(manifest.model_copy(update=changed), champion.graph)
+    return Artifact(manifest.model_copy(update=changed), champion.graph, champion.sales)
 
 
 def _recent(manifest: Manifest, sales: Sales) -> Sales:

@@ -48,6 +48,7 @@ class RetrainOptions:
     reading: Reading = AS_IT_IS
     columns: ColumnChoice | None = None
     """To learn from; None for the champion's."""
+    keep_sales: bool = False
 
 
 def retrain(store: Store, order: RetrainOptions, console: Console | None = None) -> Verdict:
@@ -77,7 +78,9 @@ def retrain(store: Store, order: RetrainOptions, console: Console | None = None)
         unseen = unseen_by(champion.manifest, sales)
         if transition := _transition(champion.manifest, version):
             tell(transition)
-        plan = Plan(version, split.salt, order.seed, order.family, columns)
+        if champion.manifest.sales is not None and not order.keep_sales:
+            tell(f"{champion.manifest.version} keeps its sales, {version} keeps none: --keep-sales would keep them")
+        plan = Plan(version, split.salt, order.seed, order.family, columns, order.keep_sales)
         challenger = with_rolling_origins(train(sales, plan, tell, held_back=unseen), sales, tell)
         tell("judging champion and challenger on the same test rows")
         verdict = judge(

@@ -4,6 +4,7 @@ import errno
 import os
 import shutil
 from collections.abc import Callable, Iterator
+from hashlib import sha256
 from itertools import count
 from pathlib import Path
 from typing import NamedTuple
@@ -11,6 +12,7 @@ from typing import NamedTuple
 import pytest
 
 from pricing.artifacts.deployment import Deployment, roll_back, split_traffic
+from pricing.artifacts.manifest import SealedSales
 from pricing.artifacts.store import POINTER_FILE, Artifact, Store
 from pricing.errors import AppraiserError, NotWritableError
 from pricing.files.filesystem import FileSystem
@@ -46,6 +48,12 @@ def publish_and_deploy(store: Store, published: Artifact) -> None:
     store.deploy("v1.0.0")
 
 
+def with_sales(artifact: Artifact) -> Artifact:
+    """The store looks at the digest only."""
+    sealed = SealedSales(sha256=sha256(b"the sales").hexdigest(), size=9, rows=1)
+    return Artifact(artifact.manifest.model_copy(update={"sales": sealed}), artifact.graph, b"the sales")
+
+
 class Scenario(NamedTuple):
     """What was there, what is done, what is deployed before and after it, and the versions that are there after it."""
 
@@ -66,6 +74,13 @@ SCENARIOS = {
     "publish": Scenario(
         deployed_two,
         lambda store, good: store.publish(named(good, "v1.3.0")),
+        "v1.1.0=100",
+        "v1.1.0=100",
+        [*THREE, "v1.3.0"],
+    ),
+    "publish with sales": Scenario(
+        deployed_two,
+        lambda store, good: store.publish(with_sales(named(good, "v1.3.0"))),
         "v1.1.0=100",
         "v1.1.0=100",
         [*THREE, "v1.3.0"],
@@ -289,7 +304,7 @@ FAILING = {
     "deploy the first version": SCENARIOS["the first version"]._replace(
         before=lambda store, good: store.publish(named(good, "v1.0.0")), act=lambda store, _: store.deploy("v1.0.0")
     ),
-    **{name: SCENARIOS[name] for name in ("publish", "promote", "rollback", "split", "prune")},
+    **{name: SCENARIOS[name] for name in ("publish", "publish with sales", "promote", "rollback", "split", "prune")},
 }
 
 

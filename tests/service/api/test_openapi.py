@@ -238,12 +238,16 @@ def test_version_level_and_client_are_documented_on_both_predictions(document: d
             ("model_version", "query", False),
             ("confidence", "query", False),
             ("explain", "query", False),
+            *([("comparables", "query", False)] if path == "/predict" else []),
             ("X-Client-Id", "header", False),
             *OF_EVERY_REQUEST,
         }
         schema = parameters["confidence"]["schema"]
         assert (schema["minimum"], schema["maximum"], schema["default"]) == (0.5, 0.99, 0.9)
         assert parameters["explain"]["schema"] == {"type": "boolean", "title": "Explain", "default": False}
+        if path == "/predict":
+            count = parameters["comparables"]["schema"]
+            assert count == {"type": "integer", "title": "Comparables", "minimum": 1, "maximum": 20}
         version = parameters["model_version"]["schema"]
         assert (version["type"], "default" in version) == ("string", False)  # no query can say null
 

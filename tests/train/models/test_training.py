@@ -159,7 +159,7 @@ class TestTheManifest:
 
 class TestDeterminism:
     def test_the_same_data_and_seed_make_the_same_version(self, trained: Trained) -> None:
-        manifest, graph = train(data.synthetic(seed=0, rows=ROWS), PLAN, quietly)
+        manifest, graph, _ = train(data.synthetic(seed=0, rows=ROWS), PLAN, quietly)
         assert graph == trained.artifact.graph
         assert manifest.model_copy(update={"created_at": trained.manifest.created_at}) == trained.manifest
 

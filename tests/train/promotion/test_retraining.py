@@ -251,7 +251,7 @@ def old_split(tmp_path: Path) -> Store:
     sales = resold(tmp_path / "old.csv", 2_500)
     learned = ~sides(positions(sales.houses, split), split).test
     rows = replace(sales, houses=sales.houses[learned], prices=sales.prices[learned])
-    manifest, graph = train(rows, Plan("v1.0.0", "0", 0, FAMILY), lambda _: None)
+    manifest, graph, _ = train(rows, Plan("v1.0.0", "0", 0, FAMILY), lambda _: None)
     store = Store(tmp_path / "artifacts")
     store.publish(Artifact(manifest.model_copy(update={"split": split}), graph))
     store.deploy("v1.0.0")
