@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from pricing.ids import Ids
+from service.reply import Headers
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIEnvironment
@@ -39,8 +40,8 @@ class Trace:
     version: str = ""
     arm: str = ""
     rows: int = 0
-    is_page: bool = False
-    """Whether the answer is an error in the form of a page."""
+    security: Headers | None = None
+    """Security headers of the answer; None for those of the route."""
 
 
 def begin(environ: "WSGIEnvironment", ids: Ids) -> Trace:

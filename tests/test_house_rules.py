@@ -27,7 +27,6 @@ ROOMS: Final = (
     ("pricing.journal",),
     ("service.reply",),
     ("service.errors", "service.trace"),
-    ("service.error_page",),
     ("service.settings", "service.contract"),
     ("service.access",),
     ("service.deployment",),

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from service import trace
 from service.access.api_keys import Keys, Scope
 from service.access.client_address import Clients
-from service.error_page import for_people
+from service.access.error_page import for_people
 from service.errors import ForbiddenError, NothingHereError, RequestError, UnauthorizedError, refusal
 from service.reply import Reply
 from service.trace import Trace

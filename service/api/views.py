@@ -14,6 +14,7 @@ from werkzeug.exceptions import HTTPException
 from pricing.artifacts.manifest import Metrics
 from service import trace
 from service.access.api_keys import Keys
+from service.access.error_page import for_people
 from service.api.openapi import with_columns
 from service.api.page import facts
 from service.contract import (
@@ -29,7 +30,6 @@ from service.contract import (
     Unready,
 )
 from service.deployment.loaded_models import LoadedDeployment, ModelRegistry, ServedModel
-from service.error_page import for_people
 from service.errors import NOTHING_HERE, KeysUnknownError, NotReadyError, refusal
 from service.observability.exposition import Exposition
 from service.predictions.handler import Answerer, parse_query

@@ -8,8 +8,8 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from pricing.ids import Ids
-from service.access.security_headers import DATA_HEADERS, PAGE_HEADERS, headers_of
-from service.error_page import for_people
+from service.access.error_page import for_people
+from service.access.security_headers import DATA_HEADERS, headers_of
 from service.errors import refusal
 from service.observability.logs import RequestLog
 from service.observability.metrics import WorkerMetrics
@@ -84,8 +84,7 @@ class Observer:
         def start(line: str, headers: list[tuple[str, str]], exc_info: Any = None, /) -> Any:  # noqa: ANN401 -- PEP 3333
             nonlocal status
             status = line[:3]
-            secure = PAGE_HEADERS if trace.is_page else headers_of(trace.route)
-            headers = [*headers, *secure, (REQUEST_ID, trace.request_id)]
+            headers = [*headers, *(trace.security or headers_of(trace.route)), (REQUEST_ID, trace.request_id)]
             return start_response(line, headers, exc_info) if exc_info else start_response(line, headers)
 
         try:

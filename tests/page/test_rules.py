@@ -62,7 +62,7 @@ def test_a_page_has_no_violation_that_axe_knows(
     page = tabs.open(f"{several.url}{path}", color_scheme=scheme, viewport=viewport)
     prepare(page)
 
-    found = Axe().run(page).response["violations"]  # type: ignore[no-untyped-call]
+    found = Axe().run(page).response["violations"]
     page.screenshot(path=tmp_path / f"{view}-{scheme}.png", full_page=True)
 
     assert [(rule["id"], [node["html"] for node in rule["nodes"]]) for rule in found] == []
@@ -74,7 +74,7 @@ def test_axe_would_find_a_violation(several: GunicornProcess, tabs: Watched) -> 
     page = tabs.open(f"{several.url}/no/where")
     page.evaluate("document.querySelector('h1').before(document.createElement('button'))")
 
-    found = Axe().run(page).response["violations"]  # type: ignore[no-untyped-call]
+    found = Axe().run(page).response["violations"]
 
     assert "button-name" in {rule["id"] for rule in found}
 

@@ -13,6 +13,7 @@ from werkzeug.datastructures import MIMEAccept
 from werkzeug.http import parse_accept_header
 
 from service import trace
+from service.access.security_headers import PAGE_HEADERS
 from service.reply import JSON_TYPE, Reply
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ def for_people(reply: Reply, environ: "WSGIEnvironment") -> Reply:
     """The error `reply` as a page if a browser navigates; the same reply for any other client."""
     if environ["REQUEST_METHOD"] not in {"GET", "HEAD"} or not _prefers_html(environ.get("HTTP_ACCEPT", "")):
         return reply
-    trace.of(environ).is_page = True
+    trace.of(environ).security = PAGE_HEADERS
     body = _PAGE.format(
         status=reply.status, title=HTTPStatus(reply.status).phrase, detail=escape(_detail(reply)), root=_root(environ)
     ).encode()
@@ -74,6 +75,7 @@ def _detail(reply: Reply) -> str:
 
 def _root(environ: "WSGIEnvironment") -> str:
     """The way from the path that was asked for to that of the service, as a browser resolves it."""
-    path: str = environ.get("RAW_URI", environ["PATH_INFO"]).partition("?")[0]
+    target: str = environ.get("RAW_URI") or environ["PATH_INFO"]
+    path = target.partition("?")[0]
     path = path if path.startswith("/") else path.partition("://")[2]  # a proxy may send the whole address
     return "../" * (path[path.find("/") + 1 :].count("/")) or "./"

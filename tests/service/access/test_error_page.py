@@ -8,9 +8,9 @@ import pytest
 from werkzeug.test import EnvironBuilder
 
 from pricing.artifacts.store import Artifact
+from service.access.error_page import for_people
 from service.access.security_headers import DATA_HEADERS, PAGE_HEADERS
 from service.app import create_app
-from service.error_page import for_people
 from service.reply import json_reply
 from tests.fake_service import DEFAULTS, INSIDE, Broken, resources
 
@@ -100,7 +100,7 @@ def test_a_failure_is_a_page_without_what_happened_inside(published: Artifact) -
     ],
 )
 def test_its_links_lead_to_the_service_from_any_path(path: str, root: str) -> None:
-    environ = EnvironBuilder(headers={"Accept": "text/html"}).get_environ() | {"RAW_URI": path}
+    environ = EnvironBuilder(headers=[("Accept", "text/html")]).get_environ() | {"RAW_URI": path}
     page = for_people(json_reply(404, {"detail": "Nothing."}), environ).body.decode()
 
     assert re.findall(r'href="([^"]*)"', page) == [
@@ -112,7 +112,7 @@ def test_its_links_lead_to_the_service_from_any_path(path: str, root: str) -> No
 
 
 def test_texts_are_never_taken_for_html() -> None:
-    environ = EnvironBuilder(headers={"Accept": "text/html"}).get_environ()
+    environ = EnvironBuilder(headers=[("Accept", "text/html")]).get_environ()
     problems = [{"type": "x", "loc": ["query"], "msg": "<script>"}, {"type": "x", "loc": ["query"], "msg": "a & b"}]
     page = for_people(json_reply(422, {"detail": problems}), environ).body
 
