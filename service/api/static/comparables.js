@@ -13,7 +13,9 @@ const RULERS = [0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50]; // miles
 export function showComparables(house, sales) {
   const section = byId("comparables");
   section.hidden = !sales?.length;
-  if (!section.hidden) section.querySelector("div").replaceChildren(listing(sales), ...map(house, sales));
+  if (section.hidden) return;
+  const measure = "Similarity is the share of the model's trees that do not tell both houses apart.";
+  section.querySelector("div").replaceChildren(html("p", { class: "hint" }, measure), listing(sales), ...map(house, sales));
 }
 
 function listing(sales) {
