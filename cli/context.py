@@ -21,7 +21,7 @@ UNCONFIRMED: Final = 3  # deployed, but no running worker can confirm that it se
 
 
 class Output(NamedTuple):
-    """How much a long command prints: each step, only what has changed, or one JSON object."""
+    """The amount of output of a long command: each step, only what has changed, or one JSON object."""
 
     is_quiet: bool
     as_json: bool

@@ -44,7 +44,7 @@ def routes_table() -> str:
     """One row for each route."""
     rows = []
     for route in ROUTES:
-        about = route.operation(Houses)["summary"] if route.operation else "the documentation page and its files"
+        about = route.operation(Houses)["summary"] if route.operation else "a page for people, and its files"
         scope = route.access.scope or "none"
         rows.append(
             f"| {route.method} | `{route.path}` | {scope} | {'yes' if route.access.limited else 'no'} | {about} |"

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from service import trace
 from service.access.api_keys import Keys, Scope
 from service.access.client_address import Clients
+from service.access.error_page import for_people
 from service.errors import ForbiddenError, NothingHereError, RequestError, UnauthorizedError, refusal
 from service.reply import Reply
 from service.trace import Trace
@@ -70,12 +71,12 @@ class Guard:
         """Pass the request on, or refuse it with the reason."""
         asked = trace.of(environ)
         access = self._access.get(asked.route)
-        if access is None and environ["REQUEST_METHOD"] == "OPTIONS" and environ["PATH_INFO"] in SERVER:
+        if environ["REQUEST_METHOD"] == "OPTIONS" and environ["PATH_INFO"] in SERVER:
             return IT_ANSWERS.send(start_response)
         try:
             self._admit(access, environ, asked)
         except RequestError as error:
-            return refusal(error, asked.request_id).send(start_response)
+            return for_people(refusal(error, asked.request_id), environ).send(start_response)
         return self._application(environ, start_response)
 
     def _admit(self, access: Access | None, environ: "WSGIEnvironment", asked: Trace) -> None:

@@ -11,7 +11,8 @@ from typing import Final
 
 from service.reply import Headers
 
-PAGES: Final = "/docs"
+PAGES: Final = frozenset({"/", "/static/", "/docs", "/docs/", "/docs/static/", "/docs/swagger/"})
+"""The routes of pages and their files."""
 
 _ALL: Final[Headers] = (
     ("X-Content-Type-Options", "nosniff"),
@@ -20,8 +21,8 @@ _ALL: Final[Headers] = (
     ("Cross-Origin-Resource-Policy", "same-origin"),
 )
 _NOTHING: Final = "default-src 'none'; frame-ancestors 'none'"
-# The documentation's page: its own scripts, styles and pictures (a few of which are in its style sheet), and its own
-# service to try; no line of script or style within the page.
+# A page: its own scripts, styles and pictures (a few of which are in a style sheet), and its own service to ask; no
+# line of script or style within the page.
 _OWN: Final = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
@@ -45,5 +46,5 @@ def report_headers(page: bytes) -> Headers:
 
 
 def headers_of(route: str) -> Headers:
-    """The headers of a route's answers; only those of the documentation may be kept."""
-    return PAGE_HEADERS if route.startswith(PAGES) else DATA_HEADERS
+    """The headers of a route's answers; only pages and their files may be kept."""
+    return PAGE_HEADERS if route in PAGES else DATA_HEADERS

@@ -31,6 +31,7 @@ PREDICT: Final = Access("predict")
 READ: Final = Access("read")
 PUBLIC: Final = Access(None)
 WATCH: Final = Access(None, limited=False)
+FILES: Final = Access(None, limited=False)  # a page without one of its files does not work
 METRICS: Final = Access("metrics", limited=False)  # a monitor must see most when most is asked
 READY: Final = openapi.health("health_ready", "Whether this worker can predict")
 
@@ -44,6 +45,8 @@ ROUTES: Final = (
     Route("GET", "/health", WATCH, Views.ready, openapi.health("health", "The same as /health/ready")),
     Route("GET", "/health/ready", WATCH, Views.ready, READY),
     Route("GET", "/health/live", WATCH, Views.live, openapi.live),
+    Route("GET", "/", PUBLIC, Views.page),
+    Route("GET", "/static/<path:filename>", FILES, Views.static_file),
     Route("GET", "/docs", PUBLIC, Views.docs),
     Route("GET", "/docs/", PUBLIC, Views.docs_with_a_slash),
     Route("GET", "/docs/static/<path:filename>", PUBLIC, Views.static_file),

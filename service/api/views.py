@@ -14,8 +14,10 @@ from werkzeug.exceptions import HTTPException
 from pricing.artifacts.manifest import Metrics
 from service import trace
 from service.access.api_keys import Keys
+from service.access.error_page import for_people
 from service.access.security_headers import report_headers
 from service.api.openapi import with_columns
+from service.api.page import facts
 from service.contract import (
     CHAMPION,
     DEFAULT_LEVEL,
@@ -103,6 +105,10 @@ class Views(NamedTuple):
             return _json(self.exposition.summary())
         return _response(self.exposition.text())
 
+    def page(self) -> str:
+        """Render the page that prices houses for people."""
+        return render_template("page.html", **facts(self.openapi))
+
     def docs(self) -> str:
         """Render the documentation page."""
         return render_template("docs.html")
@@ -112,7 +118,7 @@ class Views(NamedTuple):
         return Response(status=HTTPStatus.TEMPORARY_REDIRECT, headers={"Location": "../docs"})
 
     def static_file(self, filename: str) -> Response:
-        """Send a file of the documentation page."""
+        """Send a file of a page."""
         return send_from_directory(STATIC, filename)
 
     def swagger_file(self, filename: str) -> Response:
@@ -203,14 +209,14 @@ def _response(reply: Reply) -> Response:
 
 def failure(error: Exception) -> Response:
     """Answer an exception of a view."""
-    return _response(refusal(error, trace.of(request.environ).request_id))
+    return _response(for_people(refusal(error, trace.of(request.environ).request_id), request.environ))
 
 
 def http_error(error: HTTPException) -> Response:
-    """Answer what Flask refuses, as JSON."""
+    """Answer what Flask refuses, as JSON or, in a browser, as a page."""
     status = error.code or HTTPStatus.INTERNAL_SERVER_ERROR
     reply = json_reply(status, {"detail": SENTENCES.get(status, HTTPStatus(status).description or error.name)})
-    response = _response(reply)
+    response = _response(for_people(reply, request.environ))
     if allow := dict(error.get_headers()).get("Allow"):
         response.headers["Allow"] = allow
     return response

@@ -8,6 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from pricing.ids import Ids
+from service.access.error_page import for_people
 from service.access.security_headers import DATA_HEADERS, headers_of
 from service.errors import refusal
 from service.observability.logs import RequestLog
@@ -91,7 +92,7 @@ class Observer:
             if not status:  # it takes breaks
                 return self._finish(answer, environ, trace, begun, start, lambda: status)
         except Exception as error:  # noqa: BLE001 -- whatever it raises is told and costs one answer
-            reply = refusal(error, trace.request_id)
+            reply = for_people(refusal(error, trace.request_id), environ)
             replacing = sys.exc_info() if status else None  # this then takes the place of the former status
             start(REASONS[reply.status], list(reply.headers), replacing)
             answer = [reply.body]
@@ -112,7 +113,7 @@ class Observer:
         try:
             yield from answer
         except Exception as error:  # noqa: BLE001 -- as `_answer`
-            reply = refusal(error, trace.request_id)
+            reply = for_people(refusal(error, trace.request_id), environ)
             start(REASONS[reply.status], list(reply.headers), sys.exc_info() if status() else None)
             yield reply.body
         finally:

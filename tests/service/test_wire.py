@@ -135,8 +135,10 @@ PATHS: Final = {
     "a slash and another method": Row(get(b"/predict/"), 405, (b"Allow: POST",)),
     **{
         f"not a path: {path.decode()}": Row(post(path=path), 404)
-        for path in (b"/predict//", b"//predict", b"/predict/.", b"/predict%2F%2F", b"/predict;v=1", b"/Predict", b"/")
+        for path in (b"/predict//", b"//predict", b"/predict/.", b"/predict%2F%2F", b"/predict;v=1", b"/Predict")
     },
+    "a prediction at the page": Row(post(path=b"/"), 405, (b"Allow: ", b"GET")),
+    "the page": Row(get(b"/"), 200, (b"<!doctype html>",)),
     "HAProxy's check": Row(lines(b"OPTIONS / HTTP/1.0"), 204, (b"Allow: ",)),
     "a check with HTTP/1.1": Row(get(b"/", method=b"OPTIONS"), 204),
     "a check of the server": Row(get(b"*", method=b"OPTIONS"), 204),

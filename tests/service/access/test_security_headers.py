@@ -26,7 +26,15 @@ PAGE: Final = ALL | {
         "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
     ),
 }
-PAGES: Final = ("/docs", "/docs/static/docs.js", "/docs/swagger/css/swagger-ui.css", "/docs/static/nothing")
+PAGES: Final = (
+    "/",
+    "/static/page.js",
+    "/static/nothing",
+    "/docs",
+    "/docs/static/docs.js",
+    "/docs/swagger/css/swagger-ui.css",
+    "/docs/static/nothing",
+)
 OTHERS: Final = (
     "/health",
     "/health/live",
@@ -47,7 +55,7 @@ def told(response: httpx.Response) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("path", PAGES)
-def test_the_documentation_may_use_what_is_its_own(http: httpx.Client, path: str) -> None:
+def test_a_page_may_use_what_is_its_own(http: httpx.Client, path: str) -> None:
     response = http.get(path)
     assert told(response) | {"Cache-Control": ""} == PAGE | {"Cache-Control": ""}
     assert "*" not in response.headers["Content-Security-Policy"]

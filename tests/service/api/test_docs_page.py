@@ -48,6 +48,7 @@ def test_everything_that_the_page_names_is_there(assets: dict[str, httpx.Respons
     assert {name: asset.status_code for name, asset in assets.items()} == dict.fromkeys(assets, 200)
     types = {Path(name).suffix: asset.headers["Content-Type"].partition(";")[0] for name, asset in assets.items()}
     assert types == {
+        "": "text/html",
         ".svg": "image/svg+xml",
         ".css": "text/css",
         ".json": "application/json",

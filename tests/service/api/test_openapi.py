@@ -30,6 +30,8 @@ from tests.bodies import BODY, CASES, Case
 from tests.fake_service import DEFAULTS, HOUSE, TRAINED, Broken, fake_app, resources
 
 DOCUMENTATION: Final = {
+    "/",
+    "/static/<path:filename>",
     "/docs",
     "/docs/",
     "/openapi.json",
