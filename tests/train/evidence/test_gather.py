@@ -11,6 +11,7 @@ from pricing.artifacts.manifest import Manifest
 from pricing.artifacts.store import Artifact
 from pricing.house import FEATURES
 from tests.column_sales import columns, write
+from tests.test_formats import grown
 from train.errors import DataError
 from train.evidence.audits import check_audit, without_audited
 from train.evidence.gather import RunOnce, with_evidence
@@ -150,6 +151,12 @@ def test_a_column_that_later_sales_lack_is_unknown_in_all_of_them(knowing: Artif
 def test_it_is_small_and_survives_the_manifest(manifest: Manifest, knowing: Artifact) -> None:
     assert Manifest.parse(manifest.to_bytes()) == manifest
     assert len(manifest.to_bytes()) - len(knowing.manifest.to_bytes()) < MAX_BYTES
+
+
+def test_evidence_of_the_next_release_is_read(manifest: Manifest) -> None:
+    found = Manifest.parse(grown(manifest.to_bytes(), 2))
+
+    assert found.evidence == manifest.evidence
 
 
 def test_a_graph_is_run_once_for_the_same_rows() -> None:
