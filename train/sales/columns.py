@@ -221,7 +221,7 @@ def _objection(sales: Sales, column: Values) -> str | None:
     if different < 2:  # noqa: PLR2004 -- one value, or none
         return "has the same value everywhere" if different else "has no values"
     if _are_dates(sales.others.values[column.name], known):
-        return "holds dates; --sold-on names the date of sale"
+        return "holds dates" + ("; --sold-on names the date of sale" if sales.sold_on is None else "")
     rows = int(known.sum())
     return (_of_category if column.kind == "category" else _of_number)(sales, column, different, rows)
 

@@ -62,6 +62,17 @@ def test_all_leaves_out_what_teaches_nothing_with_its_reason(
     assert reason in sentence
 
 
+def test_the_option_for_the_date_of_sale_is_named_only_if_no_date_is_known(tmp_path: Path) -> None:
+    days: list[object] = ["2014-05-02", "2014-05-03"] * (ROWS // 2)
+    assert choose(sales(tmp_path, listed=days), "all").left_out == (
+        "listed holds dates; --sold-on names the date of sale",
+    )
+    assert set(choose(sales(tmp_path, listed=days, sold_on=days), "all").left_out) == {
+        "listed holds dates",
+        "sold_on holds dates",
+    }
+
+
 @pytest.mark.parametrize("factor", [1.0, 0.0001, 3.7])
 def test_a_column_that_holds_the_price_in_another_form_leaks(tmp_path: Path, factor: float) -> None:
     leak: list[object] = [factor * value for value in priced()]  # type: ignore[operator]
