@@ -1,7 +1,8 @@
 """The sales most like a house, among those that a version has learned from and keeps.
 
-* Each tree of the price sorts houses into its leaves, from the lowest value to the highest. Similarity is 1 less the
-  mean distance between the leaves of house and sale, as a share of the leaves of a tree.
+* Each tree of the price sorts houses into its leaves, from the lowest value to the highest. The distance of two houses
+  is the sum of the distances between their leaves.
+* Similarity is 1 in the same leaves, and 0 at the mean distance of all sales from the house.
 * The assessor of Cook County counts shared leaves instead, weighted by how much a tree reduces the error. That was
   measured, and chooses worse (docs/comparables.md).
 * A sale of the house itself is never among them. The house is known by what the split of the version knows it by.
@@ -69,11 +70,12 @@ class ComparableSales:
     def find(self, house: Matrix, count: int) -> list[Comparable]:
         """The `count` sales most like a house, float32 of shape (1, 5 + columns), most similar first."""
         far = self._distances(house)
+        others = far != np.iinfo(far.dtype).max
         chosen = np.argsort(far, kind="stable")[:count]
-        chosen = chosen[far[chosen] != np.iinfo(far.dtype).max]
+        chosen = chosen[others[chosen]]
         log_price, _ = self._predictor.outputs(np.concatenate([house, self.rows(chosen)]))
         time_factor, ratio = self._time_factor(chosen), np.exp(log_price[0] - log_price[1:])
-        similarity = 1 - far[chosen] / (LAST * self._finder.trees)
+        similarity = np.maximum(0, 1 - far[chosen] / max(1, far.mean(where=others))) if len(chosen) else far[chosen]
         prices = self._sales.prices[chosen]
         parts = (prices, prices * time_factor, prices * time_factor * ratio, similarity)
         figures = zip(*(part.tolist() for part in parts), strict=True)

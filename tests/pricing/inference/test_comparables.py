@@ -77,10 +77,11 @@ def test_the_most_similar_are_those_whose_leaves_are_nearest(
     )
     for row in test[:20]:
         apart = kept.leaves.astype(int) - finder.find(inputs[row : row + 1])
-        similar = 1 - np.abs(apart).sum(axis=0) / (255 * finder.trees)
+        far = np.abs(apart).sum(axis=0)
+        similar = np.maximum(0, 1 - far / far.mean())
         found = sales.find(inputs[row : row + 1], 20)
         assert [sale.similarity for sale in found] == pytest.approx(sorted(similar, reverse=True)[:20])
-        assert [sale.price for sale in found] == kept.prices[np.argsort(-similar, kind="stable")[:20]].tolist()
+        assert [sale.price for sale in found] == kept.prices[np.argsort(far, kind="stable")[:20]].tolist()
         assert 0 <= found[-1].similarity <= found[0].similarity <= 1
 
 
