@@ -12,7 +12,7 @@ import httpx
 import pytest
 from flask.testing import FlaskClient
 
-from pricing.artifacts.store import Artifact, Store
+from pricing.artifacts.store import REPORT_FILE, Artifact, Store
 from service.access.api_keys import SCOPES, Keys, KeySnapshot, KeyStore, Scope
 from service.access.guard import api_key_from
 from service.api.routes import ACCESS
@@ -111,6 +111,7 @@ def guarded(store: Store, **settings: str) -> AbstractContextManager[GunicornPro
 def test_every_kind_of_key_on_every_route_is_answered_exactly_and_no_secret_is_kept(
     store: Store, middleware: str
 ) -> None:
+    (store.root / "v1.0.0" / REPORT_FILE).write_bytes(b"a report")
     keys = KeyStore(store.root)
     wrong = wrong_keys(keys)
     right = {scope: keys.create(scope, [scope], timedelta(days=1)) for scope in SCOPES}
