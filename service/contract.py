@@ -277,7 +277,7 @@ class Comparable(_Answer):
     similarity: float = Field(
         ge=0,
         le=1,
-        description="1 if both reach the same leaves of the model, 0 if it is no nearer than the mean of all sales.",
+        description="1 if both reach the same leaves of the model, 0 at the mean distance of all sales.",
     )
     house: dict[str, float | str] = Field(description="What is known of the house that was sold.")
     differences: list[Difference] = Field(description="What is known of both houses, and differs.")
