@@ -47,8 +47,8 @@ class Judged(_Part):
     used_before: int = Field(description="Verdicts that had used these rows before.")
     champion_mape: FiniteFloat
     mape: FiniteFloat
-    gain: FiniteFloat = Field(description="In mean absolute error of the log price, as a share.")
-    gain_lower: FiniteFloat = Field(description="Lower bound of the one-sided 95 % interval.")
+    gain: FiniteFloat | None = Field(description="In mean absolute error of the log price, as a share.")
+    gain_lower: FiniteFloat | None = Field(description="Lower bound of the one-sided 95 % interval.")
     against: tuple[str, ...] = Field(description="Objections against its deployment.")
 
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from pricing.artifacts.evidence import MIN_GROUP, Audit, Group
 from train.errors import DataError
-from train.evidence.groups import by_category, by_number
+from train.evidence.groups import by_category, by_number, named
 from train.sales.columns import ColumnChoice, Wish, checked, values_of
 from train.sales.rows import OtherColumns, Sales
 from train.study.studies import Sold, study
@@ -39,15 +39,15 @@ def audits(sold: Sold, cells: OtherColumns, names: Sequence[str]) -> Iterator[Au
     for name in names:
         column = values_of(cells, name, Wish())
         if column.kind == "number":
-            groups = list(by_number(column.values))
+            groups = list(named(by_number(column.values)))
         else:
             texts = [None if np.isnan(place) else column.names[int(place)] for place in column.values]
-            groups = list(by_category(texts, MAX_GROUPS))
+            groups = list(named(by_category(texts, MAX_GROUPS)))
         large = [(label, rows) for label, rows in groups if rows.sum() >= MIN_GROUP]
         yield Audit(
             column=name,
             studies=tuple(study(label, sold.where(rows), RESAMPLES) for label, rows in large),
             too_small=tuple(
-                Group(group=label, rows=int(rows.sum())) for label, rows in groups if 0 < rows.sum() < MIN_GROUP
+                Group(group=label, rows=int(rows.sum())) for label, rows in groups if rows.sum() < MIN_GROUP
             ),
         )

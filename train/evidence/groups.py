@@ -19,6 +19,9 @@ CELLS: Final = 8
 OUTLYING: Final = 0.02
 """Share of the sales at either end of a coordinate that are beyond the map."""
 UNKNOWN: Final = "(unknown)"
+MIN_NAMED: Final = 5
+"""Sales of a value that is named, so that no name on the page stands for a single house."""
+RARE: Final = f"(less than {MIN_NAMED} sales each)"
 DIGITS: Final = 5
 
 Rows = NDArray[np.bool_] | NDArray[np.int64]
@@ -120,10 +123,22 @@ def by_category(names: Sequence[str | None], largest: int = MAX_CATEGORIES) -> I
         yield f"{len(others):,} other categories", np.isin(texts, others)
 
 
+def named(groups: Iterator[tuple[str, NDArray[np.bool_]]]) -> Iterator[tuple[str, NDArray[np.bool_]]]:
+    """The same groups, but those with less than MIN_NAMED sales are one without a name."""
+    rare: NDArray[np.bool_] | None = None
+    for label, rows in groups:
+        if rows.sum() >= MIN_NAMED:
+            yield label, rows
+        else:
+            rare = rows if rare is None else rare | rows
+    if rare is not None and rare.any():
+        yield RARE, rare
+
+
 def of_groups(priced: Priced, groups: Iterator[tuple[str, NDArray[np.bool_]]]) -> tuple[Group, ...]:
     """The figures of each group."""
     return tuple(
-        Group(group=label, rows=int(rows.sum()), **priced.where(rows).figures()) for label, rows in groups if rows.any()
+        Group(group=label, rows=int(rows.sum()), **priced.where(rows).figures()) for label, rows in named(groups)
     )
 
 

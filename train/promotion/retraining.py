@@ -118,10 +118,14 @@ def judged_of(verdict: Verdict, rows: JudgementRows, champion: Candidate, challe
         used_before=verdict.used_before,
         champion_mape=mapes[0],
         mape=mapes[1],
-        gain=verdict.gain,
-        gain_lower=verdict.gain_lower,
+        gain=_finite(verdict.gain),
+        gain_lower=_finite(verdict.gain_lower),
         against=verdict.against,
     )
+
+
+def _finite(value: float) -> float | None:
+    return value if np.isfinite(value) else None
 
 
 def unseen_by(champion: Manifest, sales: Sales) -> Mask:

@@ -89,7 +89,15 @@ def test_a_map_needs_places_that_differ() -> None:
     assert by_place(priced(np.full(100, 1e5)), ("longitude", same * np.nan), ("latitude", same)) is None
 
 
-def test_groups_without_sales_are_left_out() -> None:
-    groups = iter([("none", np.zeros(40, np.bool_)), ("all", np.ones(40, np.bool_))])
+def of_sizes(sizes: dict[str, int]) -> list[tuple[str, int]]:
+    names = np.repeat([*sizes], [*sizes.values()])
+    groups = ((name, names == name) for name in sizes)
+    return [(group.group, group.rows) for group in of_groups(priced(np.full(len(names), 1e5)), groups)]
 
-    assert [group.group for group in of_groups(priced(np.full(40, 1e5)), groups)] == ["all"]
+
+def test_groups_without_sales_are_left_out() -> None:
+    assert of_sizes({"none": 0, "all": 40}) == [("all", 40)]
+
+
+def test_a_value_of_very_few_sales_is_not_named() -> None:
+    assert of_sizes({"Mary": 1, "John": 4, "Ann": 5}) == [("Ann", 5), ("(less than 5 sales each)", 5)]
