@@ -145,7 +145,7 @@ def test_what_is_priced_when_it_is_canceled_can_be_downloaded(server: GunicornPr
 
 
 def test_a_file_can_be_dropped_anywhere(several: GunicornProcess, tabs: Watched) -> None:
-    page = tabs.open(f"{several.url}/#model_version=v2.0.0")
+    page = tabs.open(f"{several.url}/#model_version=v3.0.0")
     expect(page.get_by_label("Postal code")).to_be_visible()
     text = ",".join([*NAMES, "zip code"]) + "\n2000,3,2,10,5,98103\n2000,3,2,10,5,\n"
     transfer = page.evaluate_handle(

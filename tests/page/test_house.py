@@ -165,8 +165,8 @@ def test_the_address_holds_the_house(server: GunicornProcess, tabs: Watched) -> 
 
 
 def test_columns_may_stay_empty_and_take_what_is_known(several: GunicornProcess, tabs: Watched) -> None:
-    page = tabs.open(f"{several.url}/#model_version=v2.0.0")
-    shows(page, answer(several, HOUSE, model_version="v2.0.0"))
+    page = tabs.open(f"{several.url}/#model_version=v3.0.0")
+    shows(page, answer(several, HOUSE, model_version="v3.0.0"))
     note = page.locator("#warnings li")
     expect(note).to_have_text("Not given: Latitude, Postal code, Heating. Each, if known, may narrow the interval.")
     expect(page.locator("datalist").first.locator("option")).to_have_count(20)
@@ -176,9 +176,9 @@ def test_columns_may_stay_empty_and_take_what_is_known(several: GunicornProcess,
     field(page, "Heating").fill("gas")
 
     known = HOUSE | {"latitude": 47.5, "zip_code": "98103", "heating": "gas"}
-    shows(page, answer(several, known, model_version="v2.0.0"))
+    shows(page, answer(several, known, model_version="v3.0.0"))
     expect(note).to_have_count(0)
-    shows(tabs.open(page.url), answer(several, known, model_version="v2.0.0"))
+    shows(tabs.open(page.url), answer(several, known, model_version="v3.0.0"))
 
     field(page, "Heating").fill("steam")
     expect(note).to_contain_text("Heating: this version has not seen this value")
@@ -187,11 +187,11 @@ def test_columns_may_stay_empty_and_take_what_is_known(several: GunicornProcess,
 
 
 def test_a_version_can_be_chosen_and_brings_its_columns(several: GunicornProcess, tabs: Watched) -> None:
-    page = tabs.open(f"{several.url}/#model_version=v2.0.0")
+    page = tabs.open(f"{several.url}/#model_version=v3.0.0")
     choice = page.get_by_label("Version")
-    expect(choice).to_have_value("v2.0.0")
+    expect(choice).to_have_value("v3.0.0")
     expect(choice.locator("option")).to_have_text(
-        ["the service decides", "v2.0.0, champion, 50 % of the clients", "v1.0.0, challenger, 50 % of the clients"]
+        ["the service decides", "v3.0.0, champion, 50 % of the clients", "v1.0.0, challenger, 50 % of the clients"]
     )
     field(page, "Postal code").fill("98103")
 
@@ -200,7 +200,7 @@ def test_a_version_can_be_chosen_and_brings_its_columns(several: GunicornProcess
     shows(page, answer(several, HOUSE, model_version="v1.0.0"))
     expect(page.locator("#columns")).to_be_hidden()
     assert "model_version=v1.0.0" in page.url
-    choice.select_option("v2.0.0")
+    choice.select_option("v3.0.0")
     expect(field(page, "Postal code")).to_be_visible()
 
 
@@ -247,13 +247,13 @@ def test_what_if_shows_prices_as_one_field_moves(server: GunicornProcess, tabs: 
 
 
 def test_what_if_shows_categories_by_price(several: GunicornProcess, tabs: Watched) -> None:
-    page = tabs.open(f"{several.url}/#model_version=v2.0.0&heating=gas")
+    page = tabs.open(f"{several.url}/#model_version=v3.0.0&heating=gas")
     page.get_by_role("button", name="Heating").click()
 
     plot = page.get_by_role("img", name=re.compile("Price by Heating"))
     expect(plot.locator(".own text")).to_have_text("gas")
     prices = {
-        heating: answer(several, HOUSE | {"heating": heating}, model_version="v2.0.0")
+        heating: answer(several, HOUSE | {"heating": heating}, model_version="v3.0.0")
         for heating in ("gas", "oil", "heat pump")
     }
     expected = sorted(prices, key=lambda heating: -prices[heating]["predicted_price"])

@@ -29,7 +29,7 @@ function grid(house, sales) {
     line("At the valuation date", (sale) => dollars(sale.time_adjusted_price)),
   ];
   const shown = (value) => (value === undefined ? "" : number(value));
-  return table("Comparable sales", ["", "This house", ...sales.map((_, index) => number(index + 1))], [
+  return table("Comparable sales", ["Sale", "This house", ...sales.map((_, index) => number(index + 1))], [
     line("Sold for", (sale) => dollars(sale.price)),
     ...(isDated ? dated : []),
     line("Adjusted to this house", (sale) => dollars(sale.adjusted_price)),
