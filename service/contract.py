@@ -261,7 +261,11 @@ class Comparable(_Answer):
         description="Of the house that was asked for, by this sale: the time-adjusted price, times what the model sees "
         "between the two houses."
     )
-    similarity: float = Field(ge=0, le=1, description="Share of the model's trees in which both reach the same leaf.")
+    similarity: float = Field(
+        ge=0,
+        le=1,
+        description="1 if both reach the same leaves of the model, 0 at the mean distance of all sales.",
+    )
     house: dict[str, float | str] = Field(description="What is known of the house that was sold.")
     differences: list[Difference] = Field(description="What is known of both houses, and differs.")
 

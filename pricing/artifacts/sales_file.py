@@ -8,7 +8,7 @@ little-endian, one row after the other. Sales are in order of their date, newest
 * the five fields: float32 of shape (5, rows)
 * columns that are numbers, NaN is unknown: float32 of shape (numbers, rows)
 * columns that are categories, as places in the manifest's list, 65535 is unknown: uint16 of shape (categories, rows)
-* the place of the sale's leaf among the leaves of each tree of the price: uint8, 16 or 32 of shape (trees, rows)
+* the position of the sale's leaf in each tree of the price, by value, 0 to 255: uint8 of shape (trees, rows)
 
 Names, addresses and whatever else the file of the training had are not in it. The arrays are views of the bytes, so a
 worker holds them once.
@@ -16,7 +16,7 @@ worker holds them once.
 
 from collections.abc import Iterator, Sequence
 from datetime import date
-from typing import Any, ClassVar, Final, Literal, NamedTuple
+from typing import Any, ClassVar, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -48,7 +48,6 @@ class Head(Stored):
     rows: int = Field(ge=1, le=MAX_SALES)
     dated: bool
     trees: int = Field(ge=1, le=_MAX_TREES)
-    leaf_bytes: Literal[1, 2, 4]
 
 
 class KeptSales(NamedTuple):
@@ -59,12 +58,12 @@ class KeptSales(NamedTuple):
     fields: Matrix
     numbers: Matrix
     categories: NDArray[np.uint16]
-    leaves: NDArray[np.unsignedinteger[Any]]
+    leaves: NDArray[np.uint8]
 
     def to_bytes(self) -> bytes:
         """The content of the file."""
         trees, rows = self.leaves.shape
-        head = Head(rows=rows, dated=self.days is not None, trees=trees, leaf_bytes=self.leaves.dtype.itemsize)  # type: ignore[arg-type]  # 1, 2 or 4
+        head = Head(rows=rows, dated=self.days is not None, trees=trees)
         line = head.model_dump_json().encode()
         padding = b" " * (-(len(line) + 1) % _ALIGNED)
         arrays = (part for part in self if part is not None)
@@ -110,14 +109,13 @@ def _head(data: bytes) -> tuple[Head, int]:
 def _layout(head: Head, numbers: int, categories: int) -> list[tuple[np.dtype[Any], int]]:
     """Type of each array, and how many rows of `head.rows` values it has."""
     dates = [(np.dtype("<i4"), 1)] if head.dated else []
-    leaves = np.dtype(f"<u{head.leaf_bytes}")
     return [
         (np.dtype("<f8"), 1),
         *dates,
         (np.dtype("<f4"), len(FEATURES)),
         (np.dtype("<f4"), numbers),
         (np.dtype("<u2"), categories),
-        (leaves, head.trees),
+        (np.dtype("u1"), head.trees),
     ]
 
 

@@ -1,9 +1,10 @@
 """The sales most like a house, among those that a version has learned from and keeps.
 
-* Similarity is the share of the trees of the price in which house and sale reach the same leaf: trees split the market
-  where prices differ. Of random forests it is called proximity (Breiman 2002, "Manual on setting up, using, and
-  understanding random forests"); the assessor of Cook County chooses comparables by it. Each tree counts alike: weights
-  by how much a tree reduces the error were measured, and choose worse (docs/comparables.md).
+* Each tree of the price sorts houses into its leaves, from the lowest value to the highest. The distance of two houses
+  is the sum of the distances between their leaves.
+* Similarity is 1 in the same leaves, and 0 at the mean distance of all sales from the house.
+* The assessor of Cook County counts shared leaves instead, weighted by how much a tree reduces the error. That was
+  measured, and chooses worse (docs/comparables.md).
 * A sale of the house itself is never among them. The house is known by what the split of the version knows it by.
 * Of equally similar sales the newest come first.
 * A price is adjusted to the valuation date by the market's level then and now, and after that by what the model sees
@@ -21,18 +22,15 @@ from pricing.artifacts.sales_file import MARKET_DAYS, SALES_FILE, UNKNOWN_CATEGO
 from pricing.artifacts.store import Artifact
 from pricing.errors import DamagedArtifactError, ModelError
 from pricing.house import FEATURES, Column, Matrix, decimal
-from pricing.inference.leaves import LeafFinder, deviations, price_trees
+from pricing.inference.leaves import LAST, LeafFinder, deviations, price_trees
 from pricing.inference.predictor import Predictor
 
 EPOCH: Final = date(1970, 1, 1)
 BYTES_A_STEP: Final = 100_000
 """Of leaves that are compared at once: malloc would map and unmap more, which takes longer than the work."""
-MAX_COUNT: Final = 255
-"""Of a uint8: so many trees are counted at once."""
 CHECKED: Final = 100
 """Sales whose leaves are found again when a version is loaded."""
 ROUNDING: Final = 1e-3  # log dollars; a sum of 250 float32 was seen to be off by 3e-6
-NOT_CHOSEN: Final = 0xFFFF
 Indices = NDArray[np.int64]
 
 
@@ -71,12 +69,13 @@ class ComparableSales:
 
     def find(self, house: Matrix, count: int) -> list[Comparable]:
         """The `count` sales most like a house, float32 of shape (1, 5 + columns), most similar first."""
-        apart = self._trees_apart(house)
-        chosen = np.argsort(apart, kind="stable")[:count]
-        chosen = chosen[apart[chosen] != NOT_CHOSEN]
+        far = self._distances(house)
+        others = far != np.iinfo(far.dtype).max
+        chosen = np.argsort(far, kind="stable")[:count]
+        chosen = chosen[others[chosen]]
         log_price, _ = self._predictor.outputs(np.concatenate([house, self.rows(chosen)]))
         time_factor, ratio = self._time_factor(chosen), np.exp(log_price[0] - log_price[1:])
-        similarity = 1 - apart[chosen] / self._finder.trees
+        similarity = np.maximum(0, 1 - far[chosen] / max(1, far.mean(where=others))) if len(chosen) else far[chosen]
         prices = self._sales.prices[chosen]
         parts = (prices, prices * time_factor, prices * time_factor * ratio, similarity)
         figures = zip(*(part.tolist() for part in parts), strict=True)
@@ -117,20 +116,20 @@ class ComparableSales:
             msg = f"{SALES_FILE}: the manifest has {len(self._market)} levels of the market, expected one for each sale"
             raise ModelError(msg)
 
-    def _trees_apart(self, house: Matrix) -> NDArray[np.uint16]:
-        """Trees in which each sale is in another leaf, of shape (sales,); NOT_CHOSEN for sales of this house."""
-        leaves, trees = self._sales.leaves, self._finder.trees
-        wanted = self._finder.find(house)
-        apart = np.zeros(len(self), dtype=np.uint16)
+    def _distances(self, house: Matrix) -> NDArray[np.unsignedinteger[Any]]:
+        """Sum of the distances in all trees, of shape (sales,); for sales of this house, the highest number."""
+        trees, wanted = self._finder.trees, self._finder.find(house)
+        far = np.zeros(len(self), dtype=np.min_scalar_type(LAST * trees + 1))
         step = max(1, BYTES_A_STEP // trees)
         for start in range(0, len(self), step):
             part = slice(start, start + step)
-            differs = (leaves[:, part] != wanted).view(np.uint8)
-            for first in range(0, trees, MAX_COUNT):
-                apart[part] += np.add.reduce(differs[first : first + MAX_COUNT], axis=0, dtype=np.uint8)
+            leaves = self._sales.leaves[:, part]
+            apart = np.maximum(leaves, wanted)
+            apart -= np.minimum(leaves, wanted)
+            far[part] = np.add.reduce(apart, axis=0, dtype=far.dtype)
         same = np.logical_and.reduce([self._sales.fields[place] == house[0, place] for place in self._identity])
-        apart[same] = NOT_CHOSEN
-        return apart
+        far[same] = np.iinfo(far.dtype).max
+        return far
 
     def _period(self, places: Indices) -> Indices:
         days = self._sales.days

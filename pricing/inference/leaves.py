@@ -4,7 +4,7 @@ The trees are read from the bytes of the graph, after `check_graph` has found th
 onnxruntime does: in float32, a value at the threshold takes the true way, and a gap has a way of its own.
 """
 
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +17,10 @@ from pricing.inference.trees import TreeNodes, read_nodes
 ROWS_A_STEP: Final = 1_000
 """Rows that go down together: each takes about 40 bytes a tree meanwhile."""
 
-Leaves = NDArray[np.unsignedinteger[Any]]
+LAST: Final = 255
+"""The position of the leaf with the highest value."""
+
+Leaves = NDArray[np.uint8]
 Nodes = NDArray[np.int32]
 
 
@@ -31,9 +34,7 @@ class LeafFinder:
         self._threshold = nodes.threshold
         self._below = np.stack([nodes.false, nodes.true]).astype(np.int32)
         self._gap_is_true = nodes.gap_is_true
-        before: Column = np.cumsum(nodes.is_leaf) - nodes.is_leaf  # leaves of all trees, in front of each node
-        place: Column = before - before[self._roots][tree]
-        self._place: Leaves = place.astype(np.min_scalar_type(int(place.max())))
+        self._position = _positions(nodes, tree)
 
     @property
     def trees(self) -> int:
@@ -41,11 +42,14 @@ class LeafFinder:
         return len(self._roots)
 
     def find(self, houses: Matrix) -> Leaves:
-        """The place of the leaf among those of its tree, for float32 of shape (n, width); of shape (trees, n)."""
-        found = np.empty((self.trees, len(houses)), dtype=self._place.dtype)
+        """The position of the leaf in each tree, for float32 of shape (n, width); of shape (trees, n).
+
+        Leaves of a tree are ordered by their value: the lowest has position 0, the highest LAST.
+        """
+        found = np.empty((self.trees, len(houses)), dtype=np.uint8)
         for start in range(0, len(houses), ROWS_A_STEP):
             part = slice(start, start + ROWS_A_STEP)
-            found[:, part] = self._place[self.nodes(houses[part])]
+            found[:, part] = self._position[self.nodes(houses[part])]
         return found
 
     def nodes(self, houses: Matrix) -> Nodes:
@@ -60,6 +64,17 @@ class LeafFinder:
             if np.array_equal(below, at):
                 return at
             at = below
+
+
+def _positions(nodes: TreeNodes, tree: NDArray[np.int64]) -> Leaves:
+    """The position of each node that is a leaf, of shape (nodes,)."""
+    leaves = np.flatnonzero(nodes.is_leaf)
+    ordered = leaves[np.lexsort((nodes.value[leaves], tree[leaves]))]
+    count = np.bincount(tree[leaves])
+    rank = np.arange(len(ordered)) - (np.cumsum(count) - count)[tree[ordered]]
+    found = np.zeros(len(tree), dtype=np.uint8)
+    found[ordered] = np.rint(LAST * rank / np.maximum(count - 1, 1)[tree[ordered]])
+    return found
 
 
 def price_trees(graph: bytes, width: int) -> TreeNodes:

@@ -1,6 +1,7 @@
 """The parts of an answer besides the price, each of which is computed only if a request asks for it.
 
-This is the one place where they are added: an option in the contract, its function in `add_parts`, its name in PARTS.
+This is the one place where they are added: an option in the contract, its function in `add_parts`, its name in PARTS if
+a batch may have it.
 A part is computed before its prediction is recorded, with a break after each millisecond or so.
 """
 
@@ -16,7 +17,7 @@ from service.predictions.bodies import Steps, invalid, refused_in_query
 from service.predictions.comparing import compare
 from service.predictions.recorder import ServedPredictions
 
-PARTS: Final = ("explain", "comparables")
+PARTS: Final = ("explain",)
 COALITIONS_A_STEP: Final = 200
 """Rows of the graph between two breaks: a millisecond of a version with columns."""
 

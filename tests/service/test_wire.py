@@ -161,11 +161,15 @@ QUERIES: Final = {
     "nothing": Row(post(path=b"/predict?"), 200, (PRICE,)),
     "a level as percent": Row(post(path=b"/predict?confidence=90"), 422, (b'"loc":["query","confidence"]',)),
     "two levels": Row(post(path=b"/predict?confidence=0.5&confidence=0.9"), 422, (b'"loc":["query","confidence"]',)),
+    "an explanation": Row(post(path=b"/predict?explain=true"), 200, (PRICE, b'"explanation":{"base_price":')),
+    "an explanation of a batch": Row(post(BATCH, path=b"/predict/batch?explain=True"), 200, (b'"base_width":',)),
+    "an explanation, perhaps": Row(post(path=b"/predict?explain=1"), 422, (b'"loc":["query","explain"]',)),
     "a level twice": Row(post(path=b"/predict?confidence=0.5&confidence=0.5"), 200, (b'"confidence_level":0.5',)),
     **{f"ignored of {path.decode()}": Row(get(path + b"?t=1"), 200) for path in (b"/health", b"/models", b"/metrics")},
 }
 BODIES: Final = {
     "a level": Row(post(with_fields(HOUSE, b'"confidence":0.5')), 200, (b'"confidence_level":0.5',)),
+    "an explanation": Row(post(with_fields(HOUSE, b'"explain":true')), 200, (PRICE, b'"contributions":[{"group":')),
     "a level of a batch": Row(
         post(with_fields(BATCH, b'"confidence":0.5'), path=b"/predict/batch"), 200, (b'"confidence_level":0.5',)
     ),

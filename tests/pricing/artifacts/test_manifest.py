@@ -86,6 +86,10 @@ def test_every_float_and_text_comes_back_to_the_last_bit(
             "manifest.json: manifest: Value error, every example needs 5 features",
         ),
         (
+            lambda m: m["background"][1].pop(),
+            "manifest.json: manifest: Value error, every house of the background needs 5 values",
+        ),
+        (
             lambda m: m["calibration"].update(rows=199),
             "manifest.json: calibration.rows: Input should be greater than or equal to 200",
         ),
@@ -107,6 +111,8 @@ def test_a_manifest_that_is_not_ours_is_refused_with_what_and_where(
         ("version", lambda m: m.update(version="1.0.0")),
         ("graph.sha256", lambda m: m["graph"].update(sha256="ABC")),
         ("graph.size", lambda m: m["graph"].update(size=0)),
+        ("background", lambda m: m.update(background=m["background"][:1] * 65)),
+        ("background.0.2", lambda m: m["background"][0].__setitem__(2, "two")),
         ("examples.0.spread", lambda m: m["examples"][0].update(spread=0)),
         ("metrics.test.r2", lambda m: m["metrics"]["test"].pop("r2")),
     ],
@@ -114,6 +120,11 @@ def test_a_manifest_that_is_not_ours_is_refused_with_what_and_where(
 def test_a_broken_value_is_named(published: Artifact, field: str, edit: Edit) -> None:
     with pytest.raises(DamagedArtifactError, match=rf"^manifest\.json: {field}: "):
         Manifest.parse(edited(published, edit))
+
+
+def test_a_manifest_of_an_earlier_release_has_no_background(published: Artifact) -> None:
+    found = Manifest.parse(edited(published, lambda m: (m.pop("background"), m.update(format=2))))
+    assert found.background == ()
 
 
 @pytest.mark.parametrize("data", [b"", b"{", b"\xff", b'{"format": NaN}'])

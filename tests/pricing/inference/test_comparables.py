@@ -67,7 +67,7 @@ def test_a_sale_reads_as_in_the_file_of_the_training(keeping: Keeping, sales: Co
         assert [known["zip_code"], known["heating"]] == [cells[name][row] or None for name in ("zip_code", "heating")]
 
 
-def test_the_most_similar_are_those_that_share_most_leaves(
+def test_the_most_similar_are_those_whose_leaves_are_nearest(
     keeping: Keeping, sales: ComparableSales, inputs: Matrix
 ) -> None:
     finder = LeafFinder(price_trees(keeping.artifact.graph, inputs.shape[1]))
@@ -76,10 +76,12 @@ def test_the_most_similar_are_those_that_share_most_leaves(
         sides(positions(keeping.sales.houses, keeping.artifact.manifest.split), keeping.artifact.manifest.split).test
     )
     for row in test[:20]:
-        shared = (kept.leaves == finder.find(inputs[row : row + 1])).mean(axis=0)
+        apart = kept.leaves.astype(int) - finder.find(inputs[row : row + 1])
+        far = np.abs(apart).sum(axis=0)
+        similar = np.maximum(0, 1 - far / far.mean())
         found = sales.find(inputs[row : row + 1], 20)
-        assert [sale.similarity for sale in found] == pytest.approx(sorted(shared, reverse=True)[:20])
-        assert [sale.price for sale in found] == kept.prices[np.argsort(-shared, kind="stable")[:20]].tolist()
+        assert [sale.similarity for sale in found] == pytest.approx(sorted(similar, reverse=True)[:20])
+        assert [sale.price for sale in found] == kept.prices[np.argsort(far, kind="stable")[:20]].tolist()
         assert 0 <= found[-1].similarity <= found[0].similarity <= 1
 
 

@@ -10,6 +10,7 @@ from pricing.errors import ModelError
 from pricing.house import Matrix
 from pricing.inference.leaves import ROWS_A_STEP, LeafFinder, deviations, price_trees
 from pricing.inference.predictor import OnnxGraph
+from pricing.inference.trees import TreeNodes
 from train.models.convert import Fitted, to_onnx
 from train.models.families import FAMILIES, fit, round_thresholds, spread_estimator
 from train.models.parity import gap_rows, threshold_rows
@@ -62,18 +63,29 @@ def test_a_version_with_columns_and_one_of_five_fields_are_read(published: Artif
         assert off(artifact.graph, rows) < 1e-5
 
 
-def test_a_leaf_has_its_place_among_those_of_its_tree(published: Artifact, houses: Matrix) -> None:
-    nodes = price_trees(published.graph, 5)
+def test_leaves_of_a_tree_have_positions_by_their_value(fitted: Fitted, houses: Matrix) -> None:
+    whole = np.column_stack([houses, np.linspace(0, 1, ROWS, dtype=np.float32)])
+    nodes = price_trees(to_onnx(fitted), 6)
     finder = LeafFinder(nodes)
-    found = finder.find(houses)
+    found, reached = finder.find(whole), finder.nodes(whole)
 
-    assert found.shape == (80, ROWS)
-    assert found.dtype == np.uint8
+    assert found.shape == (finder.trees, ROWS)
     assert len(houses) > ROWS_A_STEP  # in steps
-    assert np.array_equal(found[:, ROWS_A_STEP - 1 : ROWS_A_STEP + 1], finder.find(houses[ROWS_A_STEP - 1 :][:2]))
-    leaves = np.bincount(np.cumsum(nodes.is_root)[nodes.is_leaf])[1:]
-    assert (found.max(axis=1) < leaves).all()
-    assert all(len({*places}) == len({*reached}) for places, reached in zip(found, finder.nodes(houses), strict=True))
+    assert np.array_equal(found[:, ROWS_A_STEP - 1 : ROWS_A_STEP + 1], finder.find(whole[ROWS_A_STEP - 1 :][:2]))
+    for positions, leaves, tree in zip(found, reached, range(finder.trees), strict=True):
+        order = np.argsort(nodes.value[leaves], kind="stable")
+        assert (np.diff(positions[order].astype(int)) >= 0).all()
+        values = np.sort(nodes.value[nodes.is_leaf & (np.cumsum(nodes.is_root) - 1 == tree)])
+        ranks = np.searchsorted(values, nodes.value[leaves])
+        assert np.abs(positions - 255 * ranks / max(len(values) - 1, 1)).max() <= 255 / len(values)  # equal values
+
+
+def test_a_tree_of_one_leaf_says_nothing(published: Artifact) -> None:
+    nodes = price_trees(published.graph, 5)
+    root = {name: part[:1] for name, part in nodes._asdict().items()}
+    stump = TreeNodes(**root | {"is_leaf": np.array([True]), "true": np.array([0]), "false": np.array([0])})
+
+    assert LeafFinder(stump).find(np.ones((3, 5), np.float32)).tolist() == [[0, 0, 0]]
 
 
 def changed(graph: bytes, name: str, values: list[int]) -> bytes:

@@ -6,12 +6,13 @@ import orjson
 import pytest
 from flask.testing import FlaskClient
 
-from pricing.artifacts.store import Artifact
+from pricing.artifacts.deployment import split_traffic
+from pricing.artifacts.store import Artifact, Store
 from pricing.inference.comparables import comparable_sales_of
 from pricing.inference.predictor import load
 from service.app import create_app
 from service.contract import ModelInfo, Prediction, ValidationProblems
-from service.deployment.loaded_models import ServedModel
+from service.deployment.loaded_models import ModelRegistry, ServedModel
 from tests.column_sales import Keeping
 from tests.fake_service import DEFAULTS, HOUSE, NOW, Always, fake_app, resources
 from tests.fakes import KeptInMemory, SameIds
@@ -201,3 +202,16 @@ def test_the_document_offers_them_for_one_house_only(client: FlaskClient) -> Non
 
     assert "comparables" in names["/predict"]
     assert "comparables" not in names["/predict/batch"]
+
+
+def test_of_versions_in_a_split_each_answers_with_its_own_sales(store: Store, keeping: Keeping) -> None:
+    store.publish(keeping.artifact)
+    store.swap_pointer(lambda current: split_traffic(current, {"v1.0.0": 50, "v3.0.0": 50}))
+    models = ModelRegistry(store)
+    models.follow()
+    client = create_app(DEFAULTS, resources(models), lambda: NOW).test_client()
+
+    def asked(version: str) -> int:
+        return client.post(f"/predict?comparables=5&model_version={version}", json=HOUSE).status_code
+
+    assert [asked(version) for version in ("v1.0.0", "v3.0.0", "champion", "v9.9.9")] == [404, 200, 404, 404]

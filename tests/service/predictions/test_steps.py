@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from pricing.journal.journal import Columns, Context, Entry
 
 ROWS: Final = 1_000
+ORIGIN: Final = "https://a.example"
 OUTSIDE: Final = HOUSE | {"square_feet": 9_000}
 BODY: Final = json.dumps({"houses": [*[HOUSE] * (ROWS - 1), OUTSIDE]}).encode()
 BAD: Final = json.dumps({"houses": [HOUSE] * (ROWS - 1) + [HOUSE | {"bedrooms": -1}]}).encode()
@@ -100,7 +101,7 @@ class Asked:
     ) -> None:
         self.statuses: list[str] = []
         self.headers: list[tuple[str, str]] = []
-        environ = environ_of(path, body) | ({TAKES_STEPS: True} if takes_steps else {})
+        environ = environ_of(path, body) | ({TAKES_STEPS: True} if takes_steps else {}) | {"HTTP_ORIGIN": ORIGIN}
         self.answer = service.app(environ, self._start)
         self.chunks: Iterator[bytes] = iter(self.answer)
 
@@ -260,3 +261,19 @@ def test_a_swap_in_a_break_changes_nothing_of_an_explanation(service: Service, p
 
     assert asked.whole() == expected
     assert Asked(service, SINGLE, path="/predict").whole() != expected
+
+
+@pytest.mark.parametrize(("path", "body"), [("/predict", SINGLE), ("/predict/batch", FEW)])
+def test_what_is_refused_in_a_step_has_the_status_and_the_headers_of_any_refusal(
+    published: Artifact, tmp_path: Path, path: str, body: bytes
+) -> None:
+    service = Service(published, tmp_path, cors_origins=(ORIGIN,))
+    service.models.swap(fake_model(published.manifest.model_copy(update={"background": ()}), service.graph))
+
+    steps, at_once = Asked(service, body, path=path), Asked(service, body, path=path, takes_steps=False)
+
+    assert steps.whole() == at_once.whole()
+    assert steps.statuses == at_once.statuses == ["404 Not Found"]
+    assert steps.headers == at_once.headers
+    assert ("Access-Control-Allow-Origin", ORIGIN) in steps.headers
+    assert service.journal.pieces == []
