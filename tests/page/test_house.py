@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 import httpx
@@ -13,6 +14,8 @@ from tests.fake_service import HOUSE
 from tests.gunicorn_process import GunicornProcess
 
 pytestmark = needs_chromium
+TYPING: Final = 150  # milliseconds
+THINKING: Final = 450
 PREDICT: Final = re.compile(r"/predict(\?|$)")
 
 
@@ -58,14 +61,23 @@ def test_the_price_of_a_house_follows_what_is_typed(server: GunicornProcess, tab
 
 def test_typing_asks_once_when_it_pauses(server: GunicornProcess, tabs: Watched) -> None:
     page = tabs.open(f"{server.url}/")
-    shows(page, answer(server, HOUSE))
+    expect(page.locator("#reasons svg")).to_be_visible()
+    page.clock.install()
+    page.clock.pause_at(datetime.now(UTC) + timedelta(hours=1))
     tabs.requests.clear()
 
-    field(page, "Living area").press_sequentially("12345")
-    field(page, "Living area").fill("2750")
+    field(page, "Living area").fill("")
+    for digit in "2750":
+        page.clock.run_for(TYPING - 1)
+        field(page, "Living area").press_sequentially(digit)
 
+    assert addresses(tabs, "/predict") == []
+    page.clock.run_for(TYPING)
     shows(page, answer(server, HOUSE | {"square_feet": 2750}))
-    assert len(addresses(tabs, "/predict")) <= 2
+    assert len(addresses(tabs, "/predict")) == 1
+    with page.expect_request(PREDICT):
+        page.clock.run_for(THINKING)
+    assert len(addresses(tabs, "/predict")) == 2
 
 
 def test_the_newest_change_wins_and_the_older_request_is_given_up(server: GunicornProcess, tabs: Watched) -> None:
