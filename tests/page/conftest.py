@@ -8,6 +8,7 @@ from playwright.sync_api import Browser
 from pricing.artifacts.deployment import split_traffic
 from pricing.artifacts.store import Artifact, Store
 from tests.browser import Watched, chromium, watched
+from tests.column_sales import Keeping
 from tests.gunicorn_process import ROOT, GunicornProcess, gunicorn
 
 
@@ -27,13 +28,13 @@ def tabs(browser: Browser) -> Iterator[Watched]:
 
 @pytest.fixture(scope="session")
 def several(
-    published: Artifact, knowing: Artifact, tmp_path_factory: pytest.TempPathFactory
+    published: Artifact, keeping: Keeping, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[GunicornProcess]:
-    """A service of v2.0.0, which knows columns, and of v1.0.0, which knows none; half of the clients get it."""
+    """A service of v3.0.0, which knows columns and keeps its sales, and for half of the clients v1.0.0 without."""
     store = Store(tmp_path_factory.mktemp("several") / "artifacts")
-    for artifact in (published, knowing):
+    for artifact in (published, keeping.artifact):
         store.publish(artifact)
-    store.deploy(knowing.manifest.version)
-    store.swap_pointer(lambda current: split_traffic(current, {"v2.0.0": 50, "v1.0.0": 50}))
+    store.deploy("v3.0.0")
+    store.swap_pointer(lambda current: split_traffic(current, {"v3.0.0": 50, "v1.0.0": 50}))
     with gunicorn(None, cwd=ROOT, workers=1, env={"APPRAISER_ARTIFACTS": str(store.root)}) as process:
         yield process

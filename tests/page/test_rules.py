@@ -15,12 +15,16 @@ from tests.nginx_process import needs_nginx, nginx
 
 pytestmark = needs_chromium
 FIRST_VIEW_BYTES: Final = 100_000
-HOUSE: Final = "/#square_feet=9000&bedrooms=3&bathrooms=2&age_years=10&distance_to_city=5&latitude=47.5&heating=steam"
+HOUSE: Final = (
+    "/#model_version=v3.0.0&square_feet=9000&bedrooms=3&bathrooms=2&age_years=10&distance_to_city=5"
+    "&latitude=47.5&heating=steam"
+)
 
 
 def full(page: Page) -> None:
     """Wait until a page has all that it can have."""
     expect(page.locator("#reasons svg")).to_be_visible()
+    expect(page.locator("#comparables table")).to_be_visible()
     page.get_by_role("button", name="Living area").click()
     expect(page.locator("#what-if svg").first).to_be_visible()
     text = "square_feet,bedrooms,bathrooms,age_years,distance_to_city\n2000,3,2,10,5\n-1,3,2,10,5\n"

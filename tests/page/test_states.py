@@ -1,5 +1,6 @@
 """The page where a key is required, where the service is gone or busy, and where a key may not do everything."""
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
@@ -122,3 +123,31 @@ def test_a_failure_is_shown_in_its_own_words(server: GunicornProcess, tabs: Watc
 
     expect(page.get_by_role("alert")).to_have_text("The service failed.")
     expect(page.locator("#price")).not_to_contain_text("$")
+
+
+def test_the_documentation_sends_a_request_with_a_key(locked: tuple[GunicornProcess, KeyStore], tabs: Watched) -> None:
+    server, keys = locked
+    _, good = keys.create("a reader of the documentation", ["predict"], None)
+    page = tabs.open(f"{server.url}/docs#/predictions/predict")
+    operation = page.locator("#operations-predictions-predict")
+    status = operation.locator(".live-responses-table td.response-col_status").last
+
+    operation.get_by_role("button", name="Execute").click()
+    expect(status).to_contain_text("401")
+    page.locator(".auth-wrapper .authorize").click()
+    page.get_by_label("Value:").first.fill(good)
+    page.get_by_role("button", name="Apply credentials").first.click()
+    page.get_by_role("button", name="Close").first.click()
+    operation.get_by_role("button", name="Execute").click()
+
+    expect(status).to_contain_text("200")
+    expect(operation.locator(".live-responses-table")).to_contain_text("predicted_price")
+
+
+def test_the_documentation_sends_each_of_its_examples_without_a_key(server: GunicornProcess, tabs: Watched) -> None:
+    page = tabs.open(f"{server.url}/docs")
+    for operation in page.locator(".opblock").all():
+        operation.locator(".opblock-summary-control").click()
+        operation.get_by_role("button", name="Execute").click()
+        expected = re.compile("200|404") if "report" in str(operation.get_attribute("id")) else "200"
+        expect(operation.locator(".live-responses-table td.response-col_status").last).to_contain_text(expected)

@@ -1,7 +1,7 @@
 // Comparable sales: a table, and where they are if the version knows coordinates. A map would need a foreign host.
 
 import { byId, date, dollars, html, number, percent, scale, svg, table } from "./elements.js";
-import { label } from "./form.js";
+import { fields, label } from "./form.js";
 
 const LATITUDE = /^lat(itude)?$/i;
 const LONGITUDE = /^(lon|lng|long|longitude)$/i;
@@ -15,28 +15,29 @@ export function showComparables(house, sales) {
   section.hidden = !sales?.length;
   if (section.hidden) return;
   const measure = "Similarity is the share of the model's trees that do not tell both houses apart.";
-  section.querySelector("div").replaceChildren(html("p", { class: "hint" }, measure), listing(sales), ...map(house, sales));
+  const hint = html("p", { class: "hint" }, measure);
+  section.querySelector("div").replaceChildren(hint, grid(house, sales), ...map(house, sales));
 }
 
-function listing(sales) {
+/** A grid as appraisers use it: a column for this house and for each sale, and a row for each field that differs. */
+function grid(house, sales) {
+  const differing = new Set(sales.flatMap(({ differences }) => differences.map(({ field }) => field)));
+  const line = (head, cell, own = "") => [head, own, ...sales.map(cell)];
   const isDated = sales.some((sale) => sale.sold_on);
-  const heads = [
-    "", "Sold for", ...(isDated ? ["Sold on", "At the valuation date"] : []), "Adjusted to this house", "Similarity",
-    "What differs",
+  const dated = [
+    line("Sold on", (sale) => (sale.sold_on ? date(sale.sold_on) : "")),
+    line("At the valuation date", (sale) => dollars(sale.time_adjusted_price)),
   ];
-  const rows = sales.map((sale, index) => [
-    number(index + 1),
-    dollars(sale.price),
-    ...(isDated ? [sale.sold_on ? date(sale.sold_on) : "", dollars(sale.time_adjusted_price ?? sale.price)] : []),
-    dollars(sale.adjusted_price),
-    percent(sale.similarity),
-    (sale.differences ?? []).map(difference).join("; ") || "Nothing that the version knows",
+  const shown = (value) => (value === undefined ? "" : number(value));
+  return table("Comparable sales", ["Sale", "This house", ...sales.map((_, index) => number(index + 1))], [
+    line("Sold for", (sale) => dollars(sale.price)),
+    ...(isDated ? dated : []),
+    line("Adjusted to this house", (sale) => dollars(sale.adjusted_price)),
+    line("Similarity", (sale) => percent(sale.similarity)),
+    ...fields().filter((name) => differing.has(name))
+      .map((name) => line(label(name), (sale) => shown(sale.house[name]), shown(house[name]))),
   ]);
-  return table("Comparable sales", heads, rows);
 }
-
-const shown = (value) => (value === null || value === undefined ? "not known" : number(value));
-const difference = ({ field, sale, house }) => `${label(field)} ${shown(sale)}, here ${shown(house)}`;
 
 /** The sales that have coordinates, around this house; nothing if fewer than two have. */
 function map(house, sales) {

@@ -45,9 +45,11 @@ export function table(caption, heads, rows) {
       html("tbody", {}, ...rows.map((cells) => row(cells)))));
 }
 
-/** A row of a table. */
-export function row(cells, attributes = {}) {
-  return html("tr", attributes, ...cells.map((text) => html("td", { class: text.length < SHORT && "figure" }, text)));
+/** A row of a table; its first cell is its head. */
+export function row([head, ...cells], attributes = {}) {
+  return html("tr", attributes,
+    html("th", { scope: "row" }, head),
+    ...cells.map((text) => html("td", { class: text.length < SHORT && "figure" }, text)));
 }
 
 /** The function from [from, to] to [start, end], which are percent of a width or height unless they are given. */

@@ -369,6 +369,16 @@ def test_without_keys_what_is_nowhere_and_what_takes_no_such_method_is_limited_t
         assert [client.get(path).status_code for _ in range(4)] == [status] * 3 + [429]
 
 
+def test_the_files_of_a_page_are_not_limited_but_the_page_is(published: Artifact) -> None:
+    settings = DEFAULTS.model_copy(update={"rate_limit": "3/hour"})
+    client = fake_app(published.manifest, settings=settings).test_client()
+
+    for _ in range(9):
+        with client.get("/static/page.js") as file:
+            assert file.status_code == 200
+    assert [client.get("/").status_code for _ in range(4)] == [200] * 3 + [429]
+
+
 def test_addresses_of_one_ipv6_network_are_one_client(asking: Asking) -> None:
     assert [asking(None, address=f"2001:db8::{number}") for number in range(1, 6)] == [401, 401, 401, 429, 429]
     assert asking(None, address="2001:db8:0:1::1") == 401
