@@ -475,7 +475,7 @@ class TestSplitAndRollback:
 
 class TestRetrain:
     def sales(self, tmp_path: Path, rows: int) -> Path:
-        columns = market.synthetic_sales(6_000, seed=0)
+        columns = market.synthetic_sales(12_000, seed=0)
         lines = zip(*(columns[name][:rows].tolist() for name in COLUMNS), strict=True)
         path = tmp_path / f"{rows}.csv"
         path.write_text("\n".join([HEADER, *(",".join(map(str, line)) for line in lines)]))
@@ -483,7 +483,7 @@ class TestRetrain:
 
     def test_cron_reads_what_came_of_it_from_the_exit_code(self, tmp_path: Path) -> None:
         root, boosting = tmp_path / "artifacts", ("--family", "gradient-boosting")
-        few, many = self.sales(tmp_path, 1_500), self.sales(tmp_path, 6_000)
+        few, many = self.sales(tmp_path, 1_500), self.sales(tmp_path, 12_000)
         assert invoke(root, "train", "--data", few, *boosting).exit_code == 0
         store = Store(root)
 

@@ -12,7 +12,8 @@ instead of 30 holds the FSD of the easiest houses to within 3 points instead of 
 Below 3,000 sales boosting takes smaller steps, tries half of the fields at a split, and its price never falls with the
 living area. It was chosen on 12 random samples of King County, with 1,200 sales to learn from. Its error is 1.0 % below
 that of the forest, which was the better family (standard error 0.15 %). With 16,500 sales nearly the same parameters
-raise the error by 2 %.
+raise the error by 2 %. With further columns, three other samples of 1,500 had an error of 15.5 instead of 16.5 %. That of
+the five fields alone was 0.7 instead of 4.2 % above that of a version of five.
 """
 
 from collections.abc import Callable, Iterator
@@ -44,14 +45,14 @@ Estimator: TypeAlias = HistGradientBoostingRegressor | RandomForestRegressor
 
 
 def _gradient_boosting(seed: int, columns: int = 0, rows: int = MANY) -> Estimator:
-    if rows < MANY and not columns:
+    if rows < MANY:
         return HistGradientBoostingRegressor(
             learning_rate=0.05,
             max_iter=80,
             max_leaf_nodes=31,
             min_samples_leaf=20,
             max_features=0.5,
-            monotonic_cst=RISES_WITH_SQUARE_FEET,
+            monotonic_cst=RISES_WITH_SQUARE_FEET + [0] * columns,
             early_stopping=False,
             random_state=seed,
         )

@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from pricing.artifacts.manifest import COLUMNS_READABLE_FROM, FORMAT
 from pricing.artifacts.store import Artifact
 from pricing.inference.predictor import OnnxGraph, load, predictor_of
 from tests.column_sales import columns, version_with_columns, write
@@ -65,7 +66,7 @@ def test_the_manifest_keeps_what_training_saw(knowing: Artifact) -> None:
     assert len(zip_code.categories) == 20
     rows = sum(category.rows for category in heating.categories)
     assert rows == round(knowing.manifest.data.fit * (1 - heating.missing))
-    assert knowing.manifest.readable_from == knowing.manifest.format == 2
+    assert (knowing.manifest.readable_from, knowing.manifest.format) == (COLUMNS_READABLE_FROM, FORMAT)
 
 
 def test_noise_is_left_out_and_changes_nothing(knowing: Artifact, tmp_path: Path) -> None:
