@@ -221,7 +221,7 @@ class TestReading:
 
     def test_a_broken_manifest_is_refused(self, store: Store) -> None:
         (store.root / "v1.0.0" / "manifest.json").write_bytes(b"{}")
-        with pytest.raises(DamagedArtifactError, match=r"^manifest\.json has format None, this program reads 2$"):
+        with pytest.raises(DamagedArtifactError, match=r"^manifest\.json has format None, this program reads 3$"):
             store.read("v1.0.0")
 
     def test_a_folder_under_another_name_is_refused(self, store: Store) -> None:
