@@ -13,7 +13,7 @@ from service.predictions.recorder import ServedPredictions
 def compare(told: ServedPredictions, count: int) -> list[dict[str, Any]]:
     """The `count` sales most like the house of a single prediction, most similar first. Raises NoSalesError.
 
-    It takes less than a millisecond, so it has no break.
+    It takes about a millisecond, so it has no break inside.
     """
     sales = told.chosen.model.comparables
     if sales is None:
