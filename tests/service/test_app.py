@@ -21,7 +21,7 @@ def test_the_worker_gets_the_limits_of_the_settings(published: Artifact) -> None
         max_body_bytes=2048,
         larger_bodies={"/predict/batch": 4096, "/predict/batch/": 4096},
         max_in_hand=5,
-        unlimited=frozenset({"/health", "/health/live", "/health/ready", "/metrics"}),
+        unlimited=frozenset({"/health", "/health/live", "/health/ready", "/metrics", "/static/"}),
     )
     names = ("header_seconds", "body_seconds", "write_seconds", "max_in_hand")
     bodies = {"max_predict_body_bytes": 2048, "max_body_bytes": 4096}

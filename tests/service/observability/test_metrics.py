@@ -301,7 +301,7 @@ def test_whatever_clients_send_makes_no_label(service: Service) -> None:
                 values.setdefault(name, set()).add(value)
 
     assert values == {
-        "route": {"/predict", "/model/info", "/docs/static/", "other"},
+        "route": {"/", "/predict", "/model/info", "/docs/static/", "other"},
         "method": {"GET", "POST", "other"},
         "status": {"200", "404", "405", "422"},
         "version": {"", "v1.2.3"},
