@@ -242,11 +242,13 @@ def test_what_if_shows_prices_as_one_field_moves(server: GunicornProcess, tabs: 
     shows(page, found)
     assert addresses(tabs, "/predict/batch") == []  # nothing is asked for until somebody asks
 
+    expect(page.locator("#reasons svg")).to_be_visible()
+    tabs.requests.clear()
     page.get_by_role("button", name="Living area").click()
 
     plot = page.get_by_role("img", name=re.compile("Price by Living area"))
     expect(plot.locator(".own text")).to_have_text(dollars(found["predicted_price"]))
-    assert len(addresses(tabs, "/predict/batch")) == 1
+    assert (len(addresses(tabs, "/predict/batch")), addresses(tabs, "/predict")) == (1, [])
     page.locator("#what-if summary").click()
     rows = page.locator("#what-if tbody tr")
     assert 20 <= rows.count() <= 26

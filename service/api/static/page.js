@@ -18,6 +18,7 @@ const house = byId("house");
 const parameters = new Set(document.body.dataset.parameters.split(" "));
 const lacking = new Set(); // versions with the parameter that they cannot answer
 let newest = new AbortController();
+let priced = null; // the query and the signal of the price that is shown, once typing has paused
 let edit = 0; // the number of the present one: an input is edited until its change is committed
 let written = -1; // the edit that the newest entry of the history is of
 
@@ -38,10 +39,21 @@ async function update(wait = 0) {
     await pause(THINKING, signal);
     byId("spoken").textContent = `Estimated price ${byId("price").textContent}. ${interval(answer)}.`;
     const query = { confidence, model_version: answer.model_version };
+    priced = { query, signal };
     await Promise.all([showMore(query, signal), showWhatIf(form.house(), shown.info, query, signal)]);
   } catch (error) {
     if (signal.aborted) return;
     fail(error);
+  }
+}
+
+/** Another field of what if is chosen. Before typing has paused, it is shown with all else. */
+async function moveField() {
+  if (!priced || priced.signal.aborted) return;
+  try {
+    await showWhatIf(form.house(), shown.info, priced.query, priced.signal);
+  } catch (error) {
+    if (!priced.signal.aborted) fail(error);
   }
 }
 
@@ -50,7 +62,7 @@ async function show(answer, signal) {
   byId("failure").textContent = "";
   showPrice(answer);
   if (!(await showVersion(answer.model_version, given(), signal))) return;
-  offerFields(shown.info ? form.fields() : [], update);
+  offerFields(shown.info ? form.fields() : [], moveField);
   await offerVersions(form.values().model_version);
 }
 
@@ -120,7 +132,7 @@ async function start() {
   try {
     const { model_version: asked } = given();
     await Promise.all([showVersion(asked || "champion", given()), offerVersions(asked)]);
-    offerFields(shown.info ? form.fields() : [], update);
+    offerFields(shown.info ? form.fields() : [], moveField);
   } catch (error) {
     fail(error);
   }

@@ -27,12 +27,14 @@ export function offerFields(names, changed) {
 /** Ask for the prices of the chosen field's values, and show them. */
 export async function showWhatIf(house, info, query, signal) {
   const figure = section.querySelector("figure");
+  const asked = chosen;
   if (!chosen) return figure.replaceChildren();
   const known = [...info.features, ...(info.columns ?? [])].find(({ name }) => name === chosen);
   const own = house[chosen];
   const values = isNumeric(chosen) ? numbers(known, own) : categories(known, own);
   const houses = values.map((value) => ({ ...house, [chosen]: value }));
   const { predictions } = await ask("predict/batch", { query, body: { houses }, signal });
+  if (chosen !== asked) return; // another one has been chosen meanwhile
   const points = predictions.map(({ predicted_price: price, confidence_interval }, at) => (
     { value: values[at], isOwn: values[at] === own, price, ...confidence_interval }));
   const rows = points.map(({ value, price, lower, upper }) => [number(value), ...[price, lower, upper].map(dollars)]);
