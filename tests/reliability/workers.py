@@ -14,8 +14,9 @@ from typing import Final
 import numpy as np
 import orjson
 
-from pricing.artifacts.store import Artifact, Store
+from pricing.artifacts.store import REPORT_FILE, Artifact, Store
 from pricing.inference.predictor import load
+from report.page import report_of
 from service.contract import DEFAULT_LEVEL
 from service.deployment.worker_slots import RunFolder
 from tests.gunicorn_process import ROOT, GunicornProcess, gunicorn
@@ -45,10 +46,10 @@ def train_version(version: str, family: FamilyName, seed: int = 0, rows: int = 1
 
 
 def store_of(folder: Path, *artifacts: Artifact) -> Store:
-    """All are published, the first is deployed."""
+    """All are published with their reports, the first is deployed."""
     store = Store(folder / "artifacts")
     for artifact in artifacts:
-        store.publish(artifact)
+        store.publish(artifact, {REPORT_FILE: report_of(artifact.manifest)})
     store.deploy(artifacts[0].manifest.version)
     return store
 
