@@ -12,8 +12,8 @@ instead of 30 holds the FSD of the easiest houses to within 3 points instead of 
 Below 3,000 sales boosting takes smaller steps, tries half of the fields at a split, and its price never falls with the
 living area. It was chosen on 12 random samples of King County, with 1,200 sales to learn from. Its error is 1.0 % below
 that of the forest, which was the better family (standard error 0.15 %). With 16,500 sales nearly the same parameters
-raise the error by 2 %. With further columns, three other samples of 1,500 had an error of 15.5 instead of 16.5 %. That of
-the five fields alone was 0.7 instead of 4.2 % above that of a version of five.
+raise the error by 2 %. With further columns, three other samples of 1,500 had an error of 15.5 instead of 16.5 %. That
+of the five fields alone was 0.7 instead of 4.2 % above that of a version of five.
 """
 
 from collections.abc import Callable, Iterator
