@@ -5,10 +5,12 @@ import hashlib
 import re
 from datetime import date
 from itertools import pairwise
+from pathlib import Path
 from typing import Any, Final
 
 import orjson
 import pytest
+from axe_playwright_python.sync_playwright import Axe
 
 from pricing.artifacts.evidence import Cell, Evidence, Judged, Place, RefusedRows
 from pricing.artifacts.manifest import Manifest, Recalibration
@@ -16,6 +18,7 @@ from pricing.artifacts.store import Artifact
 from pricing.artifacts.study import LaterSales, Origin
 from report.figures import Figure, figures_of
 from report.page import figures_as_json, report_of
+from tests.browser import DESKTOP, PHONE, chromium, needs_chromium, watched
 from tests.column_sales import columns, write
 from tests.report.reading import Page, at, is_right, is_there
 from train.evidence.gather import with_evidence
@@ -254,3 +257,24 @@ def test_a_figure_knows_its_path() -> None:
     assert (found.a[0].b.path, found.a[0].b.found) == ("a.0.b", 1.5)
     assert [item.path for item in found.a] == ["a.0"]
     assert found.missing.found is None
+
+
+@needs_chromium
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("viewport", [DESKTOP, PHONE], ids=["desktop", "phone"])
+def test_the_report_opens_from_disk_and_keeps_the_rules_of_every_page(
+    with_all: Manifest, tmp_path: Path, scheme: str, viewport: dict[str, int]
+) -> None:
+    file = tmp_path / "report.html"
+    file.write_bytes(report_of(with_all))
+    with chromium() as browser, watched(browser) as tabs:
+        page = tabs.open(file.as_uri(), color_scheme=scheme, viewport=viewport)
+        page.evaluate("for (const part of document.querySelectorAll('details')) part.open = true")
+        found = Axe().run(page).response["violations"]
+        page.screenshot(path=tmp_path / f"report-{scheme}.png", full_page=True)
+        wide = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
+        colors = page.evaluate("getComputedStyle(document.body).backgroundColor")
+    assert [(rule["id"], [node["html"] for node in rule["nodes"]]) for rule in found] == []
+    assert wide <= 0
+    assert (colors == "rgb(255, 255, 255)") == (scheme == "light")  # its style is applied
+    assert [request.url for request in tabs.requests] == [file.as_uri()]
