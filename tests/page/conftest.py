@@ -6,7 +6,8 @@ import pytest
 from playwright.sync_api import Browser
 
 from pricing.artifacts.deployment import split_traffic
-from pricing.artifacts.store import Artifact, Store
+from pricing.artifacts.store import REPORT_FILE, Artifact, Store
+from report.page import report_of
 from tests.browser import Watched, chromium, watched
 from tests.column_sales import Keeping
 from tests.gunicorn_process import ROOT, GunicornProcess, gunicorn
@@ -33,7 +34,7 @@ def several(
     """A service of v3.0.0, which knows columns and keeps its sales, and for half of the clients v1.0.0 without."""
     store = Store(tmp_path_factory.mktemp("several") / "artifacts")
     for artifact in (published, keeping.artifact):
-        store.publish(artifact)
+        store.publish(artifact, {REPORT_FILE: report_of(artifact.manifest)})
     store.deploy("v3.0.0")
     store.swap_pointer(lambda current: split_traffic(current, {"v3.0.0": 50, "v1.0.0": 50}))
     with gunicorn(None, cwd=ROOT, workers=1, env={"APPRAISER_ARTIFACTS": str(store.root)}) as process:

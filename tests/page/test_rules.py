@@ -53,6 +53,7 @@ VIEWS: Final[dict[str, tuple[str, dict[str, int], Callable[[Page], None]]]] = {
     "invalid-phone": (HOUSE, PHONE, invalid),
     "docs": ("/docs", DESKTOP, lambda page: expect(page.locator(".opblock").first).to_be_visible()),
     "docs-tried": ("/docs#/predictions/predict", DESKTOP, tried),
+    "report": ("/model/report", DESKTOP, lambda page: expect(page.locator("h1")).to_contain_text("v3.0.0")),
     "error-phone": ("/no/where", PHONE, lambda page: expect(page.locator("h1")).to_have_text("Not Found")),
 }
 

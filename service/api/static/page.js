@@ -129,13 +129,12 @@ async function start() {
   });
   takeFiles(() => ({ confidence: form.values().confidence, model_version: shown.name }));
   readAddress();
-  try {
-    const { model_version: asked } = given();
-    await Promise.all([showVersion(asked || "champion", given()), offerVersions(asked)]);
-    offerFields(shown.info ? form.fields() : [], moveField);
-  } catch (error) {
-    fail(error);
-  }
+  const { model_version: asked } = given();
+  // Both, also if one of them fails: without the choice of versions, another than the one in the address would answer.
+  const begun = await Promise.allSettled([showVersion(asked || "champion", given()), offerVersions(asked)]);
+  const failed = begun.find(({ status }) => status === "rejected");
+  if (failed) fail(failed.reason);
+  else offerFields(shown.info ? form.fields() : [], moveField);
   await update();
 }
 
