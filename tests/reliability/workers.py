@@ -40,9 +40,12 @@ NOTHING_MORE: Final[Mapping[str, str]] = MappingProxyType({})
 Prices = dict[tuple[str, int], tuple[float, float, float]]
 
 
-def train_version(version: str, family: FamilyName, seed: int = 0, rows: int = 1_500) -> Artifact:
+def train_version(
+    version: str, family: FamilyName, seed: int = 0, rows: int = 1_500, *, keep_sales: bool = False
+) -> Artifact:
     """Another market for each seed, so that no two versions give the same price."""
-    return train(data.synthetic(seed=seed, rows=rows), Plan(version, "0", seed, family), lambda _: None)
+    plan = Plan(version, "0", seed, family, keep_sales=keep_sales)
+    return train(data.synthetic(seed=seed, rows=rows), plan, lambda _: None)
 
 
 def store_of(folder: Path, *artifacts: Artifact) -> Store:
