@@ -96,7 +96,6 @@ class ErrorsOfProtocol:
 
         def start(*arguments: Any) -> Any:  # noqa: ANN401 -- PEP 3333
             started[:] = arguments
-            return None  # nobody writes
 
         body = b"".join(self._app(environ, start))
         status, headers, *_ = started

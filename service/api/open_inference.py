@@ -1,4 +1,4 @@
-"""The routes of the Open Inference Protocol: what a model server tells of itself and of its model."""
+"""The routes of the Open Inference Protocol: the description and the health of the server and of its model."""
 
 from http import HTTPStatus
 from typing import Any, Final

@@ -156,8 +156,9 @@ def _tensors(inputs: list[_Tensor], binary: memoryview) -> list[Tensor]:
             msg = f"Input {number} has the name of another input: each name is expected once."
             raise InvalidInferenceError(msg)
         if (data is None) == (size is None):
-            msg = f"Input {number} has {'no' if data is None else 'both'} data and binary_data_size: one is expected."
-            raise InvalidInferenceError(msg.replace("no data and", "neither data nor"))
+            observed = "neither" if data is None else "both"
+            msg = f"Input {number} must have data or binary_data_size; {observed} of them is in it."
+            raise InvalidInferenceError(msg)
         content: list[Any] | memoryview = data if data is not None else binary[start : start + cast("int", size)]
         if size is not None:
             start += size
