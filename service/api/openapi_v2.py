@@ -8,8 +8,8 @@ from pricing.artifacts.manifest import HIGHEST_LEVEL, LOWEST_LEVEL, VERSION_PATT
 from pricing.house import FEATURES
 from service.access.error_page import PROTOCOL
 from service.contract import CHAMPION, EXAMPLE_HOUSE, Houses
-from service.open_inference.body import MAX_INPUTS
-from service.open_inference.handler import NUMBER, PREDICTION_ID, PRICES
+from service.open_inference.body import LENGTH_HEADER, MAX_INPUTS, MAX_SIZE
+from service.open_inference.handler import BINARY_TYPE, NUMBER, PREDICTION_ID, PRICES
 from service.open_inference.tensors import NUMBERS, TEXT
 from service.reply import JSON_TYPE
 
@@ -27,7 +27,14 @@ def _object(
 
 
 _TEXT: Final = {"type": "string"}
-_SHAPE: Final = {"type": "array", "items": {"type": "integer", "minimum": 0}, "minItems": 1, "maxItems": 2}
+# null is as good as absent, as clients send it.
+_OR_NULL: Final = {kind: [kind, "null"] for kind in ("array", "boolean", "number", "object", "string")}
+_SHAPE: Final = {
+    "type": "array",
+    "items": {"type": "integer", "minimum": 0, "maximum": MAX_SIZE},
+    "minItems": 1,
+    "maxItems": 2,
+}
 _ERROR: Final = _object({"error": {"type": "string", "description": "One sentence."}})
 _UNREADY: Final = _object({"error": _TEXT, "ready": {"const": False}}, ("error",))
 _DESCRIBED: Final = _object(
@@ -53,8 +60,8 @@ _INPUT: Final = _object(
         "name": _TEXT | {"description": "A column, as the metadata of the model names it."},
         "shape": _SHAPE | {"description": "[n] or [n, 1]; [n, columns] of one input for all columns."},
         "datatype": {"enum": [*NUMBERS, TEXT]},
-        "data": {"type": "array", "description": "Its elements, flat or nested, as many as its shape has."},
-        "parameters": {"type": "object"},
+        "data": {"type": _OR_NULL["array"], "description": "Its elements, flat or nested, as many as its shape has."},
+        "parameters": {"type": _OR_NULL["object"]},
     },
     ("name", "shape", "datatype"),
     is_closed=False,
@@ -62,25 +69,37 @@ _INPUT: Final = _object(
 _OUTPUTS: Final = [*PRICES, PREDICTION_ID]
 _REQUEST: Final = _object(
     {
-        "id": _TEXT | {"description": "It is in the answer too."},
+        "id": {"type": _OR_NULL["string"], "description": "It is in the answer too."},
         "parameters": _object(
             {
                 "confidence": {
-                    "type": "number",
+                    "type": _OR_NULL["number"],
                     "minimum": LOWEST_LEVEL,
                     "maximum": HIGHEST_LEVEL,
                     "description": "Level of the interval.",
                 },
-                "binary_data_output": {"type": "boolean", "description": "Whether outputs follow the JSON as bytes."},
+                "binary_data_output": {
+                    "type": _OR_NULL["boolean"],
+                    "description": "Whether outputs follow the JSON as bytes.",
+                },
             },
             (),
             is_closed=False,
-        ),
+        )
+        | {"type": _OR_NULL["object"]},
         "inputs": {"type": "array", "items": _INPUT, "minItems": 1, "maxItems": MAX_INPUTS},
         "outputs": {
-            "type": "array",
+            "type": _OR_NULL["array"],
             "items": _object(
-                {"name": {"enum": _OUTPUTS}, "parameters": {"type": "object"}}, ("name",), is_closed=False
+                {
+                    "name": {"enum": _OUTPUTS},
+                    "parameters": {
+                        "type": _OR_NULL["object"],
+                        "properties": {"binary_data": {"type": _OR_NULL["boolean"]}},
+                    },
+                },
+                ("name",),
+                is_closed=False,
             ),
             "description": f"{', '.join(PRICES)} if it is absent.",
         },
@@ -132,6 +151,12 @@ _MEANINGS: Final = {
     HTTPStatus.INTERNAL_SERVER_ERROR: "The service failed; the failure has been logged.",
     HTTPStatus.SERVICE_UNAVAILABLE: "This worker cannot predict.",
 }
+_LENGTH: Final = {
+    LENGTH_HEADER: {
+        "description": "Bytes of the JSON before the binary outputs; absent of an answer without any.",
+        "schema": {"type": "integer"},
+    }
+}
 _OF_A_MODEL: Final = (HTTPStatus.NOT_FOUND, HTTPStatus.SERVICE_UNAVAILABLE)
 UNPARSED: Final = frozenset({"414", "431", "501"})
 """Refusals of what was no request, and had no path."""
@@ -171,7 +196,15 @@ def _infer(name: str, summary: str, *, version: bool = False) -> Describes:
         version=version,
         tag="predictions",
     )
-    return lambda batch: describes(batch) | {"requestBody": body}
+
+    def described(batch: type[Houses]) -> Operation:
+        operation = describes(batch)
+        answered = operation["responses"]["200"]
+        content = answered["content"] | {BINARY_TYPE: {"schema": {"type": "string", "format": "binary"}}}
+        responses = operation["responses"] | {"200": answered | {"content": content, "headers": _LENGTH}}
+        return operation | {"requestBody": body, "responses": responses}
+
+    return described
 
 
 SERVER: Final = _operation(

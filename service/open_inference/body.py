@@ -12,7 +12,16 @@ triton-inference-server/server (docs/protocol/extension_binary_data.md) the bina
 from typing import Annotated, Any, Final, NamedTuple, NotRequired, cast
 
 import orjson
-from pydantic import ConfigDict, Field, StrictBool, StrictInt, TypeAdapter, ValidationError, with_config
+from pydantic import (
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StrictBool,
+    StrictInt,
+    TypeAdapter,
+    ValidationError,
+    with_config,
+)
 from typing_extensions import TypedDict
 
 from pricing.format import reason_of
@@ -24,6 +33,14 @@ MAX_DIGITS: Final = 10
 """Of a length: int() refuses thousands of them with an error of its own."""
 MAX_INPUTS: Final = 128
 """Twice as many as a version has columns."""
+MAX_SIZE: Final = 2**63 - 1
+"""Of a dimension, as the protocol has it."""
+_Size = Annotated[
+    StrictInt,
+    Field(ge=0, le=MAX_SIZE),
+    BeforeValidator(lambda found: int(found) if type(found) is float and found.is_integer() else found),
+]
+"""In JSON, 5.0 is a whole number too."""
 STRICT: Final = ConfigDict(strict=True, allow_inf_nan=False)
 
 
@@ -35,7 +52,7 @@ class _TensorParameters(TypedDict):
 @with_config(STRICT)
 class _Tensor(TypedDict):
     name: str
-    shape: Annotated[list[Annotated[StrictInt, Field(ge=0)]], Field(max_length=8)]
+    shape: Annotated[list[_Size], Field(max_length=8)]
     datatype: str
     parameters: NotRequired[_TensorParameters | None]
     data: NotRequired[list[Any] | None]
