@@ -147,8 +147,6 @@ def _texts_of(content: memoryview, name: str, count: int) -> list[str | None]:
     while place + LENGTH.size <= size and len(found) < count:
         (length,) = LENGTH.unpack_from(content, place)
         place += LENGTH.size
-        if length > size - place:
-            break
         try:
             found.append(str(content[place : place + length], "utf-8"))
         except UnicodeDecodeError:
