@@ -2,11 +2,13 @@
 
 import gzip
 import json
+import math
 import zlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
+import numpy as np
 import pytest
 from flask.testing import FlaskClient
 from hypothesis import given
@@ -22,13 +24,14 @@ from pricing.journal.replay import replayed
 from service.app import create_app
 from service.deployment.loaded_models import LoadedDeployment, ModelRegistry, ServedModel
 from service.observability.metrics import WorkerMetrics
+from service.open_inference.body import Tensor
+from service.open_inference.tensors import read_columns
 from service.settings import Settings
 from tests.fake_service import DEFAULTS, HOUSE, NO_STORE, NOW, Always, calibration, fake_app, resources
 from tests.fakes import SameIds, ThousandDollarsASquareFoot
 from tests.service.open_inference.tensors import (
     INFER,
     LENGTH,
-    Tensor,
     binary,
     body_of,
     columns,
@@ -207,6 +210,26 @@ def test_one_input_may_have_all_columns(client: FlaskClient, *, is_binary: bool)
     assert outputs_of(client.post(INFER, data=body, headers=headers)) == by_predict(client, HOUSES)
 
 
+def test_one_input_may_have_the_five_fields_of_a_version_that_knows_categories(with_columns: FlaskClient) -> None:
+    inputs = [tensor("x", *HOUSE.values(), datatype="FP32", shape=[1, len(FEATURES)])]
+
+    found = infer(with_columns, inputs)["outputs"]
+
+    assert [output["data"] for output in found] == list(by_predict(with_columns, [HOUSE]).values())
+
+
+@pytest.mark.parametrize("width", [5, 6])
+def test_one_input_has_the_further_columns_of_a_version_if_all_are_numbers(width: int) -> None:
+    rows = [[*HOUSE.values(), 47.5][:width], [*HOUSE.values(), math.nan][:width]]
+    content = memoryview(np.array(rows, "<f4").tobytes())
+
+    found = read_columns([Tensor("x", [2, width], "FP32", content)], (*FEATURES, "latitude"), (), 2)
+
+    assert found.rows == 2
+    assert [column.tolist() for column in found.fields.values()] == [[value, value] for value in HOUSE.values()]
+    assert found.further == ({"latitude": [47.5, None]} if width == 6 else {})
+
+
 def test_elements_may_be_nested(client: FlaskClient) -> None:
     rows = [[house[name] for name in FEATURES] for house in HOUSES]
     flat, nested = (
@@ -305,7 +328,7 @@ def test_further_columns_may_have_gaps_and_unknown_categories(with_columns: Flas
 
 
 @pytest.mark.parametrize("present", [[], FURTHER[:1], FURTHER[1:2], FURTHER[::2]])
-def test_any_further_column_may_be_absent(with_columns: FlaskClient, present: list[Tensor]) -> None:
+def test_any_further_column_may_be_absent(with_columns: FlaskClient, present: list[dict[str, Any]]) -> None:
     given = [house | {found["name"]: found["data"][row] for found in present} for row, house in enumerate(HOUSES)]
     found = infer(with_columns, [*columns(*HOUSES), *present])["outputs"]
 
@@ -336,7 +359,7 @@ def test_a_category_may_be_a_number(with_columns: FlaskClient, kind: str, *, is_
     ],
 )
 def test_a_further_column_that_is_not_valid_is_named_with_its_row(
-    with_columns: FlaskClient, further: Tensor, error: str
+    with_columns: FlaskClient, further: dict[str, Any], error: str
 ) -> None:
     response = with_columns.post(INFER, data=body_of([*columns(HOUSE, HOUSE), further]))
 
