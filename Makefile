@@ -50,6 +50,7 @@ lock: $(VENV)/dev ## choose dependencies anew and lock them with hashes
 	@$(LOCK) --extra train --extra dev --extra bench -c requirements-dev.txt -o requirements-bench.txt
 	@$(LOCK) --extra train -c requirements-dev.txt -o requirements-train.txt
 	@$(LOCK) -c requirements-train.txt -o requirements.txt
+	@for client in triton kserve; do $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --upgrade .ci/clients/$$client.in -o .ci/clients/$$client.txt || exit; done
 
 # Strict: what the service asked does not know is no good news. AUDIT='--vulnerability-service osv' asks another one.
 audit: $(VENV)/dev ## look for known vulnerabilities in all that is locked

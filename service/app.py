@@ -11,15 +11,16 @@ from werkzeug.exceptions import HTTPException
 from pricing.ids import Ids
 from service.access.client_address import Clients
 from service.access.cors import ANY, VARY, Cors
+from service.access.error_page import ErrorsOfProtocol
 from service.access.guard import Guard
 from service.api.openapi import document
 from service.api.routes import ACCESS, DOCUMENTED, ROUTES, UNLIMITED
 from service.api.views import Views, failure, http_error
-from service.contract import (
-    batch_of,
-)
+from service.contract import batch_of
 from service.observability.metrics import WorkerMetrics
 from service.observability.observer import Observer, Routes
+from service.open_inference.handler import Inferer
+from service.open_inference.middleware import MODELS, InferenceMiddleware
 from service.predictions.cache import Cache
 from service.predictions.handler import BATCH, SINGLE, Answerer
 from service.predictions.middleware import PredictionMiddleware
@@ -65,19 +66,30 @@ def create_app(
     app.config["PROVIDE_AUTOMATIC_OPTIONS"] = False
     app.url_map.merge_slashes = False
     app.limits = limits
-    openapi = document(DOCUMENTED, batch, keys=settings.require_keys, limit=bool(settings.rate_limit))
-    views = Views(answerer, resources.models, resources.exposition, resources.keys, openapi, clock)
+    openapi = document(
+        DOCUMENTED, batch, settings.inference_model_name, keys=settings.require_keys, limit=bool(settings.rate_limit)
+    )
+    inferer = Inferer(
+        answerer,
+        resources.models,
+        settings.inference_model_name,
+        settings.max_inference_rows,
+        settings.max_body_bytes,
+    )
+    views = Views(answerer, resources.models, resources.exposition, resources.keys, openapi, clock, inferer)
     for route in ROUTES:
         app.add_url_rule(route.path, route.path, partial(route.view, views), methods=[route.method])
     app.register_error_handler(HTTPException, http_error)
     app.register_error_handler(Exception, failure)
     if settings.prediction_middleware:
+        app.wsgi_app = InferenceMiddleware(app.wsgi_app, inferer)  # type: ignore[method-assign]
         app.wsgi_app = PredictionMiddleware(app.wsgi_app, answerer)  # type: ignore[method-assign]
     app.wsgi_app = guard_of(settings, resources, app.wsgi_app, clock)  # type: ignore[method-assign]
     wide = (VARY, ("Access-Control-Allow-Origin", ANY)) if ANY in settings.cors_origins else ()
     app.observer = Observer(Routes(app.url_map), resources.metrics, resources.log, ids, wide)
-    app.around = around(app.observer, settings.cors_origins)
-    app.wsgi_app = app.around(app.wsgi_app)  # type: ignore[method-assign, assignment]
+    observed = around(app.observer, settings.cors_origins)
+    app.around = lambda application: observed(ErrorsOfProtocol(application))
+    app.wsgi_app = observed(app.wsgi_app)  # type: ignore[method-assign, assignment]
     return app
 
 
@@ -96,6 +108,7 @@ def limits_of(settings: Settings) -> Limits:
         write_seconds=settings.write_seconds,
         max_body_bytes=min(settings.max_predict_body_bytes, settings.max_body_bytes),
         larger_bodies=dict.fromkeys((BATCH, BATCH + "/"), settings.max_body_bytes),
+        larger_bodies_below={MODELS: settings.max_body_bytes},
         max_in_hand=settings.max_in_hand,
         unlimited=UNLIMITED,
     )

@@ -8,6 +8,8 @@ RequestError
 ├── LimitUnknownError      503  what the client has used up cannot be looked up
 ├── KeysUnknownError       503  the keys have never been read, so no key can be checked
 ├── InvalidRequestError    422  the body or a query parameter breaks the contract
+├── InvalidInferenceError  400  the body breaks the Open Inference Protocol, or the contract in its form
+├── UnknownModelError      404  the Open Inference Protocol asks for a model of another name
 ├── NotInServiceError      404  the version that was asked for is not loaded
 ├── NotExplainableError    404  the version was published without what explains its prices
 ├── ReportNotFoundError    404  the version was published without a report, or it cannot be read
@@ -106,6 +108,14 @@ class InvalidRequestError(RequestError):
         ]
 
 
+class InvalidInferenceError(RequestError):
+    """The body is not a request of the Open Inference Protocol that this model can answer."""
+
+
+class UnknownModelError(RequestError):
+    """The Open Inference Protocol asks for a model of another name; the text has the name of the one that is served."""
+
+
 class NotInServiceError(RequestError):
     """The version that was asked for is not loaded; the text lists those that are."""
 
@@ -170,6 +180,8 @@ STATUS: Final[Mapping[type[RequestError], int]] = {
     TooManyRequestsError: 429,
     LimitUnknownError: 503,
     KeysUnknownError: 503,
+    InvalidInferenceError: 400,
+    UnknownModelError: 404,
     NotInServiceError: 404,
     NotExplainableError: 404,
     ReportNotFoundError: 404,

@@ -138,10 +138,21 @@ class Settings(BaseSettings):
         le=10_000,
         description="Houses in one batch; more would hold up the other requests of a worker.",
     )
+    inference_model_name: str = Field(
+        default="appraiser",
+        pattern=r"^[A-Za-z0-9._-]{1,64}$",
+        description="Name of the model in the Open Inference Protocol: `/v2/models/appraiser/infer`.",
+    )
+    max_inference_rows: int = Field(
+        default=10_000,
+        ge=1,
+        le=100_000,
+        description="Houses in one request of the Open Inference Protocol; 10,000 take about 50 ms of a worker.",
+    )
     max_body_bytes: int = Field(
         default=DEFAULTS.max_body_bytes,
         ge=1_024,
-        description="Bytes of the body of a batch; one of 1,000 houses has about 100,000.",
+        description="Bytes of the body of a batch or an inference request; a batch of 1,000 houses has about 100,000.",
     )
     max_predict_body_bytes: int = Field(
         default=16 * 1024,

@@ -39,6 +39,7 @@ ROOMS: Final = (
     ("service.deployment",),
     ("service.observability",),
     ("service.predictions",),
+    ("service.open_inference",),
     ("service.api",),
     ("service.resources",),
     ("service.app",),

@@ -27,6 +27,7 @@ REVISED: Final = (
     "docs/journal.md",
     "docs/migrating.md",
     "docs/monitoring.md",
+    "docs/open-inference.md",
     "docs/page.md",
     "docs/performance.md",
     "docs/report.md",

@@ -221,7 +221,17 @@ def test_an_instance_hears_of_a_request_when_it_is_whole() -> None:
             connection.close()
 
 
-@pytest.mark.parametrize(("path", "is_repeated"), [("/predict", True), ("/predict/batch", True), ("/other", False)])
+@pytest.mark.parametrize(
+    ("path", "is_repeated"),
+    [
+        ("/predict", True),
+        ("/predict/batch", True),
+        ("/v2/models/appraiser/infer", True),
+        ("/v2/models/appraiser/versions/v1.0.0/infer", True),
+        ("/v2/models/appraiser", False),
+        ("/other", False),
+    ],
+)
 def test_a_prediction_that_an_instance_drops_is_asked_of_another_and_no_other_post_is(
     path: str, *, is_repeated: bool
 ) -> None:
@@ -239,6 +249,16 @@ def test_a_prediction_that_an_instance_drops_is_asked_of_another_and_no_other_po
                 again.close()
             assert client.recv(65536).startswith(b"HTTP/1.1 200 " if is_repeated else b"HTTP/1.1 503 ")
             assert select.select([listener, other], [], [], 0)[0] == []  # nor has anybody else been asked
+
+
+@pytest.mark.parametrize(("path", "name"), [("/predict", "detail"), ("/v2", "error"), ("/v2/models", "error")])
+def test_what_nginx_refuses_has_the_form_of_the_path(path: str, name: str) -> None:
+    with socket.create_server((HOST, 0)) as closed:
+        port = closed.getsockname()[1]
+    with nginx(port) as proxy, client_of(proxy.url) as client:
+        response = client.get(path)
+
+    assert (response.status_code, list(response.json())) == (503, [name])
 
 
 def first_of(*listeners: socket.socket) -> socket.socket:

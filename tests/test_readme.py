@@ -102,6 +102,15 @@ def test_the_pages_show_at_least_one_command_for_each_endpoint() -> None:
         "/health ",
         "/docs",
         "/openapi.json",
+        "/v2 ",
+        "/v2/health/live",
+        "/v2/health/ready",
+        "/v2/models ",
+        "/v2/models/appraiser ",
+        "/v2/models/appraiser/ready",
+        "/v2/models/appraiser/versions/v1.0.0/ready",
+        "/v2/models/appraiser/infer",
+        "/v2/models/appraiser/versions/v1.0.0/infer",
     ):
         assert path in commands + " ", path
 

@@ -33,6 +33,8 @@ class Limits:
     """Bytes of a request's body, after chunks are joined. More is answered 413."""
     larger_bodies: Mapping[str, int] = field(default_factory=dict)
     """The same, of the paths whose bodies may be larger than that."""
+    larger_bodies_below: Mapping[str, int] = field(default_factory=dict)
+    """The same, of all paths that begin so."""
     max_in_hand: int = 64
     """Requests of which a worker keeps something for its client: a body that is still coming, more than 64 KiB of a
     header, an answer that is not taken yet. One more body is answered 503. 64 bodies of 1 MiB take less than the worker
@@ -55,7 +57,8 @@ class Limits:
 
     def body_bytes(self, path: str) -> int:
         """Bytes of the body of a request to this path."""
-        return max(self.max_body_bytes, self.larger_bodies.get(path, 0))
+        below = (most for beginning, most in self.larger_bodies_below.items() if path.startswith(beginning))
+        return max(self.max_body_bytes, self.larger_bodies.get(path, 0), *below)
 
 
 DEFAULTS: Final = Limits()

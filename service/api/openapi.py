@@ -9,6 +9,7 @@ from pydantic.json_schema import models_json_schema
 
 from pricing.artifacts.columns import MAX_TEXT, OptionalColumn
 from service.access.guard import Access
+from service.api.openapi_v2 import in_protocol
 from service.contract import (
     EXAMPLE_HOUSE,
     Choice,
@@ -56,11 +57,12 @@ class Documented(NamedTuple):
 
 
 def document(
-    routes: Iterable[Documented], batch: type[Houses], *, keys: bool = False, limit: bool = False
+    routes: Iterable[Documented], batch: type[Houses], model: str, *, keys: bool = False, limit: bool = False
 ) -> dict[str, Any]:
     """Return the whole document of these routes; `batch` is the batch model with the limit of this service.
 
-    `keys` is whether clients need one, `limit` whether there is one to what they may ask.
+    `model` is the name of the model in the Open Inference Protocol, `keys` whether clients need one, `limit` whether
+    there is one to what they may ask.
     """
     return {
         "openapi": "3.1.0",
@@ -72,7 +74,11 @@ def document(
         "servers": [{"url": "."}],  # relative to this document, so that it holds behind a path prefix too
         "paths": {
             route.path: {
-                route.method.lower(): _as_all(_guarded(route.operation(batch), route.access, keys=keys, limit=limit))
+                route.method.lower(): in_protocol(
+                    route.path,
+                    _as_all(_guarded(route.operation(batch), route.access, keys=keys, limit=limit)),
+                    model,
+                )
             }
             for route in routes
         },

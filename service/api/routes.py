@@ -5,10 +5,11 @@ from types import MappingProxyType
 from typing import Any, Final, NamedTuple
 
 from service.access.guard import Access
-from service.api import openapi
+from service.api import open_inference, openapi, openapi_v2
 from service.api.openapi import Documented, Operation
 from service.api.views import Views
 from service.contract import Houses
+from service.observability.observer import name_of
 
 
 class Route(NamedTuple):
@@ -22,9 +23,9 @@ class Route(NamedTuple):
     """Its description in the OpenAPI document; None for a page."""
 
     @property
-    def beginning(self) -> str:
-        """The path, up to its variable part: the name of the route in metrics, logs and access control."""
-        return self.path.partition("<")[0]
+    def name(self) -> str:
+        """The name of the route in metrics, logs and access control."""
+        return name_of(self.path)
 
 
 PREDICT: Final = Access("predict")
@@ -45,6 +46,21 @@ ROUTES: Final = (
     Route("GET", "/health", WATCH, Views.ready, openapi.health("health", "The same as /health/ready")),
     Route("GET", "/health/ready", WATCH, Views.ready, READY),
     Route("GET", "/health/live", WATCH, Views.live, openapi.live),
+    Route("GET", "/v2", PUBLIC, open_inference.server, openapi_v2.SERVER),
+    Route("GET", "/v2/", PUBLIC, open_inference.server),
+    Route("GET", "/v2/health/live", WATCH, open_inference.live, openapi_v2.LIVE),
+    Route("GET", "/v2/health/ready", WATCH, open_inference.ready, openapi_v2.READY),
+    Route("GET", "/v2/models", READ, open_inference.models, openapi_v2.MODELS),
+    Route("GET", "/v2/models/<name>", READ, open_inference.model, openapi_v2.MODEL),
+    Route("GET", "/v2/models/<name>/versions/<version>", READ, open_inference.model, openapi_v2.VERSION),
+    Route("GET", "/v2/models/<name>/ready", WATCH, open_inference.model_ready, openapi_v2.MODEL_READY),
+    Route(
+        "GET", "/v2/models/<name>/versions/<version>/ready", WATCH, open_inference.model_ready, openapi_v2.VERSION_READY
+    ),
+    Route("POST", "/v2/models/<name>/infer", PREDICT, open_inference.infer, openapi_v2.INFER),
+    Route(
+        "POST", "/v2/models/<name>/versions/<version>/infer", PREDICT, open_inference.infer, openapi_v2.INFER_VERSION
+    ),
     Route("GET", "/", PUBLIC, Views.page),
     Route("GET", "/static/<path:filename>", FILES, Views.static_file),
     Route("GET", "/docs", PUBLIC, Views.docs),
@@ -53,8 +69,8 @@ ROUTES: Final = (
     Route("GET", "/docs/swagger/<path:filename>", PUBLIC, Views.swagger_file),
     Route("GET", "/openapi.json", PUBLIC, Views.openapi_json),
 )
-ACCESS: Final[Mapping[str, Access]] = MappingProxyType({route.beginning: route.access for route in ROUTES})
+ACCESS: Final[Mapping[str, Access]] = MappingProxyType({route.name: route.access for route in ROUTES})
 DOCUMENTED: Final = tuple(
-    Documented(route.path, route.method, route.access, route.operation) for route in ROUTES if route.operation
+    Documented(route.name, route.method, route.access, route.operation) for route in ROUTES if route.operation
 )
 UNLIMITED: Final = frozenset(path for path, access in ACCESS.items() if not access.limited)

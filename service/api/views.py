@@ -33,6 +33,7 @@ from service.contract import (
 from service.deployment.loaded_models import LoadedDeployment, ModelRegistry, Selection, ServedModel
 from service.errors import NOTHING_HERE, KeysUnknownError, NotReadyError, refusal
 from service.observability.exposition import Exposition
+from service.open_inference.handler import Inferer
 from service.predictions.handler import Answerer, parse_query
 from service.predictions.middleware import request_of
 from service.reply import JSON_TYPE, Reply, json_reply
@@ -54,11 +55,13 @@ class Views(NamedTuple):
     openapi: Mapping[str, Any]
     clock: Callable[[], int]
     """Nanoseconds of the Unix time."""
+    inferer: Inferer
+    """Answers the routes of the Open Inference Protocol (service/api/open_inference.py)."""
 
     def predict(self) -> Response:
         """Predict, by the same function as the middleware."""
         max_body_bytes = self.answerer.body_bytes[request.path]
-        return _response(self.answerer.answer(request_of(request.environ, request.path, max_body_bytes)))
+        return response_of(self.answerer.answer(request_of(request.environ, request.path, max_body_bytes)))
 
     def live(self) -> Response:
         """Answer while the process does."""
@@ -103,7 +106,7 @@ class Views(NamedTuple):
         """Report the metrics for Prometheus, or a summary as JSON."""
         if request.accept_mimetypes.best_match(["text/plain", JSON_TYPE]) == JSON_TYPE:
             return _json(self.exposition.summary())
-        return _response(self.exposition.text())
+        return response_of(self.exposition.text())
 
     def page(self) -> str:
         """Render the page that prices houses for people."""
@@ -132,7 +135,7 @@ class Views(NamedTuple):
         except NotReadyError:
             models = {}.values()
         columns = (column for model in models for column in model.manifest.columns)
-        return _response(json_reply(HTTPStatus.OK, with_columns(self.openapi, columns)))
+        return response_of(json_reply(HTTPStatus.OK, with_columns(self.openapi, columns)))
 
 
 def outdated(serving: LoadedDeployment, now: int) -> list[dict[str, Any]]:
@@ -203,20 +206,21 @@ def _json(content: BaseModel, status: int = HTTPStatus.OK) -> Response:
     return Response(content.model_dump_json(exclude_defaults=True), status, mimetype=JSON_TYPE)
 
 
-def _response(reply: Reply) -> Response:
+def response_of(reply: Reply) -> Response:
+    """The reply as Flask sends it."""
     return Response(reply.body, reply.status, reply.headers)
 
 
 def failure(error: Exception) -> Response:
     """Answer an exception of a view."""
-    return _response(for_people(refusal(error, trace.of(request.environ).request_id), request.environ))
+    return response_of(for_people(refusal(error, trace.of(request.environ).request_id), request.environ))
 
 
 def http_error(error: HTTPException) -> Response:
     """Answer what Flask refuses, as JSON or, in a browser, as a page."""
     status = error.code or HTTPStatus.INTERNAL_SERVER_ERROR
     reply = json_reply(status, {"detail": SENTENCES.get(status, HTTPStatus(status).description or error.name)})
-    response = _response(for_people(reply, request.environ))
+    response = response_of(for_people(reply, request.environ))
     if allow := dict(error.get_headers()).get("Allow"):
         response.headers["Allow"] = allow
     return response

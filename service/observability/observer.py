@@ -1,6 +1,7 @@
 """Wraps every answer, whatever gives it: its id, its security headers, its count, its log line."""
 
 import logging
+import re
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -26,13 +27,26 @@ METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OP
 logger = logging.getLogger(__name__)
 
 
+def name_of(rule: str) -> str:
+    """The name of a route in metrics, logs and access control, by its rule.
+
+    `/static/<path:filename>` is `/static/`, as its files have any path. `/v2/models/<name>` is `/v2/models/{name}`.
+    """
+    return rule.partition("<")[0] if "<path:" in rule else rule.replace("<", "{").replace(">", "}")
+
+
 class Routes:
     """Names for paths: as many as the application has, whatever clients ask for."""
 
     def __init__(self, rules: "Map") -> None:
         found = [rule.rule for rule in rules.iter_rules()]
         self._whole = {rule for rule in found if "<" not in rule}
-        self._beginnings = sorted(rule.partition("<")[0] for rule in found if "<" in rule)
+        self._beginnings = sorted(name_of(rule) for rule in found if "<path:" in rule)
+        self._patterns = [
+            (re.compile(re.sub("<[^>]*>", "[^/]+", rule)), name_of(rule))
+            for rule in sorted(found)
+            if "<" in rule and "<path:" not in rule
+        ]
 
     def without_slash(self, path: str) -> str:
         """The path of a route, where one slash at its end is all that is too much: the original redirected to it."""
@@ -43,7 +57,8 @@ class Routes:
         """The route of a path."""
         if path in self._whole:
             return path
-        return next((beginning for beginning in self._beginnings if path.startswith(beginning)), OTHER)
+        beginning = next((beginning for beginning in self._beginnings if path.startswith(beginning)), None)
+        return beginning or next((name for pattern, name in self._patterns if pattern.fullmatch(path)), OTHER)
 
 
 class Observer:

@@ -44,7 +44,13 @@ def read_one(reader: RowReader, house: Values, body: bytes) -> tuple[Matrix, Giv
 
 def read_many(reader: RowReader, houses: list[Values], body: bytes) -> Steps[tuple[Matrix, GivenColumns]]:
     """The same for a batch, of shape (n, 5 + columns). Raises it with `loc` ["body", "houses", row, name]."""
-    sent: Sequence[Mapping[str, Any]] = from_json(body)[HOUSES]
+    return (yield from read_rows(reader, to_matrix(houses), from_json(body)[HOUSES]))
+
+
+def read_rows(
+    reader: RowReader, fields: Matrix, sent: Sequence[Mapping[str, Any]]
+) -> Steps[tuple[Matrix, GivenColumns]]:
+    """The same for the five fields, of shape (n, 5), and for each house what was sent of further columns."""
     rows: list[ReadRow] = []
     for start in range(0, len(sent), ROWS_A_STEP):
         yield b""
@@ -53,7 +59,7 @@ def read_many(reader: RowReader, houses: list[Values], body: bytes) -> Steps[tup
         except ValueProblemError:
             raise invalid(_problems_from(reader, sent, start)) from None
     numbers = np.fromiter(chain.from_iterable(row.numbers for row in rows), dtype=np.float32)
-    return np.concatenate([to_matrix(houses), numbers.reshape(len(rows), -1)], axis=1), _given(reader, rows)
+    return np.concatenate([fields, numbers.reshape(len(rows), -1)], axis=1), _given(reader, rows)
 
 
 def _given(reader: RowReader, rows: list[ReadRow]) -> GivenColumns:

@@ -122,7 +122,7 @@ class Answerer:
         house = self._house.parse(request.body)
         if len(house) > len(FEATURES):
             options = options_with(options, house)
-        chosen = self._choose(options, request, 1)
+        chosen = self.choose(options.model_version, request.client, request.trace, 1)
         reader, given = chosen.model.columns, None
         if reader is None:
             matrix = to_matrix([house])
@@ -131,7 +131,7 @@ class Answerer:
         begun = time.perf_counter()
         prediction, outcome = self._cache.predict(chosen.model, matrix, options.confidence)
         took = PredictionRun(outcome, time.perf_counter() - begun)
-        told = self._tell(request, chosen, [house], matrix, given, prediction, took)
+        told = self._tell(request.trace, chosen, [house], matrix, given, prediction, took)
         (answer,) = render(told)
         if given is not None:
             answer["not_given"] = given.not_given[0]
@@ -158,14 +158,14 @@ class Answerer:
             options = options_with(options, found)
         check_rows(options, len(houses))
         yield b""
-        chosen = self._choose(options, request, len(houses))  # once: a swap in a break changes nothing
+        # once: a swap in a break changes nothing
+        chosen = self.choose(options.model_version, request.client, request.trace, len(houses))
         reader, given = chosen.model.columns, None
         if reader is None:
             matrix = to_matrix(houses)
         else:
             matrix, given = yield from read_many(reader, houses, request.body)
-        prediction, took = yield from predict_in_steps(chosen.model, matrix, options.confidence)
-        told = self._tell(request, chosen, houses, matrix, given, prediction, took)
+        told = yield from self.price(request.trace, chosen, houses, matrix, given, options.confidence)
         yield b""
         answers = render(told)
         yield b""
@@ -176,13 +176,30 @@ class Answerer:
             answer["outdated"] = told.outdated
         yield from add_parts(told, options, answers)
         reply = json_reply(200, answer)
-        self._books.enter(told, request.trace)  # no break after this: what is in the books is answered
-        self._metrics.batch(len(answers))
+        self.record(told, request.trace)  # no break after this: what is in the books is answered
         return reply
+
+    def price(  # noqa: PLR0913, PLR0917 -- all that is known
+        self,
+        trace: Trace,
+        chosen: Selection,
+        houses: list[Values],
+        matrix: Matrix,
+        given: GivenColumns | None,
+        level: float,
+    ) -> Steps[ServedPredictions]:
+        """Price many houses, with breaks; `matrix` is the input of the version, of shape (n, 5 + columns)."""
+        prediction, took = yield from predict_in_steps(chosen.model, matrix, level)
+        return self._tell(trace, chosen, houses, matrix, given, prediction, took)
+
+    def record(self, told: ServedPredictions, trace: Trace) -> None:
+        """Record and count the predictions of one request for many houses."""
+        self._books.enter(told, trace)
+        self._metrics.batch(len(told.entries))
 
     def _tell(  # noqa: PLR0913, PLR0917 -- all that is known
         self,
-        request: Request,
+        trace: Trace,
         chosen: Selection,
         houses: list[Values],
         matrix: Matrix,
@@ -192,7 +209,7 @@ class Answerer:
     ) -> ServedPredictions:
         now, age = self._clock(), chosen.model.age
         outdated = age.outdated(now) if now >= age.outdated_from else None
-        names = self._names(request.trace, len(houses))
+        names = self._names(trace, len(houses))
         entries = list(zip(names, houses, *prediction[:3], strict=True))
         outside = chosen.model.outside(matrix)
         return ServedPredictions(chosen, entries, matrix, given, outside, prediction, run, timestamp(now), outdated)
@@ -201,8 +218,9 @@ class Answerer:
         """A prediction that is a request's only one has its name, so that its log line is found by it too."""
         return [trace.request_id] if trace.is_ours and count == 1 else self._ids.take(count)
 
-    def _choose(self, options: Options, request: Request, rows: int) -> Selection:
-        chosen, trace = self._models.serving().choose(options.model_version, request.client), request.trace
+    def choose(self, version: str | None, client: bytes, trace: Trace, rows: int) -> Selection:
+        """The version that answers a request of so many rows. Raises NotReadyError or NotInServiceError."""
+        chosen = self._models.serving().choose(version, client)
         trace.version, trace.arm, trace.rows = chosen.model.manifest.version, chosen.arm, rows
         return chosen
 

@@ -53,13 +53,14 @@ def request_of(environ: "WSGIEnvironment", path: str, max_body_bytes: int) -> Re
         environ.get("QUERY_STRING", ""),
         environ.get("CONTENT_TYPE", ""),
         environ.get("HTTP_X_CLIENT_ID", ""),
-        _body(environ, max_body_bytes),
+        read_of(environ, max_body_bytes),
         trace.of(environ),
         environ.get("HTTP_CONTENT_ENCODING", ""),
     )
 
 
-def _body(environ: "WSGIEnvironment", max_body_bytes: int) -> bytes:
+def read_of(environ: "WSGIEnvironment", max_body_bytes: int) -> bytes:
+    """The body of a request; of one that is too long, only as much as shows that it is."""
     stream, enough = environ["wsgi.input"], max_body_bytes + 1
     length = environ.get("CONTENT_LENGTH")
     body = b""

@@ -20,8 +20,15 @@ def test_the_worker_gets_the_limits_of_the_settings(published: Artifact) -> None
         write_seconds=3.0,
         max_body_bytes=2048,
         larger_bodies={"/predict/batch": 4096, "/predict/batch/": 4096},
+        larger_bodies_below={"/v2/models/": 4096},
         max_in_hand=5,
-        unlimited=frozenset({"/health", "/health/live", "/health/ready", "/metrics", "/static/"}),
+        unlimited=frozenset(
+            {
+                *("/health", "/health/live", "/health/ready", "/metrics", "/static/"),
+                *("/v2/health/live", "/v2/health/ready"),
+                *("/v2/models/{name}/ready", "/v2/models/{name}/versions/{version}/ready"),
+            }
+        ),
     )
     names = ("header_seconds", "body_seconds", "write_seconds", "max_in_hand")
     bodies = {"max_predict_body_bytes": 2048, "max_body_bytes": 4096}

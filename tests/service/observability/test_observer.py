@@ -33,7 +33,14 @@ if TYPE_CHECKING:
 
 FAILED: Final = {"detail": "The service failed to answer; the failure has been logged."}
 RULES: Final = Map(
-    [Rule("/predict"), Rule("/docs"), Rule("/docs/static/<path:name>"), Rule("/docs/swagger/<path:name>")]
+    [
+        Rule("/predict"),
+        Rule("/docs"),
+        Rule("/docs/static/<path:name>"),
+        Rule("/docs/swagger/<path:name>"),
+        Rule("/v2/models/<name>"),
+        Rule("/v2/models/<name>/infer"),
+    ]
 )
 
 
@@ -45,6 +52,12 @@ RULES: Final = Map(
         ("/docs/static/docs.css", "/docs/static/"),
         ("/docs/static/none/of/ours", "/docs/static/"),
         ("/docs/swagger/swagger-ui.css", "/docs/swagger/"),
+        ("/v2/models/x.y-z", "/v2/models/{name}"),
+        ("/v2/models/x/infer", "/v2/models/{name}/infer"),
+        ("/v2/models/x/infer/", "other"),
+        ("/v2/models/x/y/infer", "other"),
+        ("/v2/models//infer", "other"),
+        ("/v2/models/", "other"),
         ("/docs/static", "other"),
         ("/docs/", "other"),
         ("/predict/", "other"),

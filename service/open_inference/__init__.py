@@ -1,0 +1,1 @@
+"""Predictions in the Open Inference Protocol (V2), over the same code as `/predict/batch`."""
