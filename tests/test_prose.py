@@ -38,6 +38,7 @@ REVISED: Final = (
     "gunicorn.conf.py",
     "pricing",
     "report",
+    "score",
     "service",
     "train",
     "worker",
