@@ -4,6 +4,7 @@ What it writes has the name of its attempt until it is whole. The record of a pa
 record is finished. A second attempt at a part writes the same bytes.
 """
 
+import atexit
 import csv
 import os
 import signal
@@ -158,6 +159,7 @@ def start(store: Path, plan: str, folder: Path) -> None:
     """Prepare this process, which ends when its parent has ended, whatever ended it."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal sends it to all; the parent decides
     threading.Thread(target=_end_with_parent, daemon=True).start()
+    atexit.register(os._exit, 0)  # the teardown of DuckDB beside a thread prints what it has not freed
     _orders.append((store, plan, folder))
 
 
