@@ -2,7 +2,8 @@
 
 Makes random houses of five columns as Parquet and as CSV, and prices both with `appraiser score` and the deployed
 version. Prints seconds, rows per second, seconds of processors, and the highest resident memory of all processes
-together; memory that they share counts in each. Then compares a sample of the prices with what the service answers for the same houses.
+together; memory that they share counts in each. Then compares a sample of the prices with what the service answers for
+the same houses.
 """
 
 import argparse
@@ -77,7 +78,7 @@ def make(root: Path, rows: int) -> None:
 
 
 def measure(artifacts: Path, houses: Path, out: Path) -> tuple[float, float, int]:
-    """Seconds of a run, those of the processors that it used, and the highest resident memory of its processes in bytes."""
+    """Seconds of a run, those of processors, and the highest resident memory of its processes in bytes."""
     appraiser = str(Path(sys.executable).with_name("appraiser"))
     begun, used = time.perf_counter(), children_seconds()
     command = [appraiser, "--artifacts", str(artifacts), "score", str(houses), "--out", str(out), "--quiet"]

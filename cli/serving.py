@@ -148,7 +148,7 @@ def score(  # noqa: PLR0913 -- one for each option
     with training_libraries("scoring"):
         from score.plan import ScoreOptions
         from score.progress import progress
-        from score.run import score, usable_cpus
+        from score.run import in_processes, score, usable_cpus
     options = ScoreOptions(
         inputs,
         out,
@@ -159,7 +159,7 @@ def score(  # noqa: PLR0913 -- one for each option
         resume,
         rows_per_part,
     )
-    found = score(place.store, options, usable_cpus(), progress(is_silent=output.is_silent))
+    found = score(place.store, options, in_processes(usable_cpus()), progress(is_silent=output.is_silent))
     output.echo(f"{out}: {found.rows:,} rows with prices of {found.version}")
     if found.refused_file is not None:
         reasons = ", ".join(f"{reason} ({rows:,})" for reason, rows in list(found.reasons.items())[:REASONS_SHOWN])

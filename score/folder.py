@@ -61,9 +61,11 @@ class PartsFolder:
             raise ScoreError(msg) from error
 
     def keep(self, plan: Plan) -> None:
-        """Write the plan."""
+        """Write the plan; parts that are there without one are those of another."""
+        for path in self.root.iterdir():
+            if path.name != LOCK:
+                self._disk.remove(path)
         aside = self.root / f"{PLAN}.aside"
-        self._disk.remove(aside)
         self._disk.write(aside, plan.model_dump_json().encode())
         self._disk.sync(aside)
         self._disk.rename(aside, self.root / PLAN)

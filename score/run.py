@@ -2,8 +2,8 @@
 
 import os
 from collections import Counter
-from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import AbstractContextManager
 from multiprocessing import get_context
@@ -19,6 +19,9 @@ from score.work import Done, finish, start
 Progress = Callable[[int, int], AbstractContextManager[Callable[[int], None]]]
 """Shows rows: gets how many there are, and how many are done; yields what is called with the rows of each part."""
 
+Finish = Callable[[Store, Plan, Path, Sequence[int]], Iterator[Done]]
+"""Finishes the parts of a plan that have these numbers, in whatever order, and writes them into a folder."""
+
 
 class Scored(NamedTuple):
     """What a run has written."""
@@ -33,7 +36,7 @@ class Scored(NamedTuple):
     """How many rows each reason has, the most frequent first."""
 
 
-def score(store: Store, options: ScoreOptions, processes: int, progress: Progress) -> Scored:
+def score(store: Store, options: ScoreOptions, finish_parts: Finish, progress: Progress) -> Scored:
     """Price the files and write the prices. Raises AppraiserError with one sentence; an interrupted run stays."""
     folder = PartsFolder(options.out)
     if not folder.out.parent.is_dir():
@@ -44,14 +47,14 @@ def score(store: Store, options: ScoreOptions, processes: int, progress: Progres
             msg = f"{folder.root} holds an interrupted run; --resume continues it, or remove that folder to start anew"
             raise ScoreError(msg)
         with folder.held():
-            return _run(store, options, folder, folder.plan(), processes, progress)
+            return _run(store, options, folder, folder.plan(), finish_parts, progress)
     if folder.out.exists():
         msg = f"{options.out} exists; choose another name, or remove it"
         raise ScoreError(msg)
     plan = _plan(store, options)
     folder.root.mkdir()
     with folder.held():
-        return _run(store, options, folder, plan, processes, progress)
+        return _run(store, options, folder, plan, finish_parts, progress)
 
 
 def _plan(store: Store, options: ScoreOptions) -> Plan:
@@ -60,7 +63,12 @@ def _plan(store: Store, options: ScoreOptions) -> Plan:
 
 
 def _run(  # noqa: PLR0913, PLR0917 -- all that is known
-    store: Store, options: ScoreOptions, folder: PartsFolder, plan: Plan | None, processes: int, progress: Progress
+    store: Store,
+    options: ScoreOptions,
+    folder: PartsFolder,
+    plan: Plan | None,
+    finish_parts: Finish,
+    progress: Progress,
 ) -> Scored:
     if plan is None or folder.plan() is None:
         plan = plan or _plan(store, options)
@@ -70,32 +78,36 @@ def _run(  # noqa: PLR0913, PLR0917 -- all that is known
         done = folder.finished(plan)
         finished_rows = sum(plan.parts[number].rows for number in done)
         with progress(plan.rows, finished_rows) as advance:
-            for found in _finish(store, plan, folder, set(range(len(plan.parts))) - done.keys(), processes):
+            missing = [number for number in range(len(plan.parts)) if number not in done]
+            for found in finish_parts(store, plan, folder.root, missing):
                 done[found.number] = found
                 advance(plan.parts[found.number].rows)
         folder.assemble(plan, done)
     return _scored(plan, folder, done)
 
 
-def _finish(store: Store, plan: Plan, folder: PartsFolder, missing: set[int], processes: int) -> Iterator[Done]:
-    """Price the parts that are missing, each in one of the processes. Raises ScoreError if a process dies."""
-    if not missing:
-        return
-    pool = ProcessPoolExecutor(
-        min(processes, len(missing)),
-        get_context("spawn"),  # sessions and threads do not survive a fork
-        start,
-        (store.root.absolute(), plan.model_dump_json(), folder.root),
-    )
-    try:
-        futures: list[Future[Done]] = [pool.submit(finish, number) for number in sorted(missing)]
-        for future in as_completed(futures):
-            yield future.result()
-    except BrokenProcessPool as error:
-        msg = "a process that prices parts was ended from outside, or had too little memory"
-        raise ScoreError(msg) from error
-    finally:
-        pool.shutdown(cancel_futures=True)
+def in_processes(count: int) -> Finish:
+    """Finish parts in so many processes. Raises ScoreError if one of them dies."""
+
+    def finish_parts(store: Store, plan: Plan, folder: Path, missing: Sequence[int]) -> Iterator[Done]:
+        if not missing:
+            return
+        pool = ProcessPoolExecutor(
+            min(count, len(missing)),
+            get_context("spawn"),  # sessions and threads do not survive a fork
+            start,
+            (store.root.absolute(), plan.model_dump_json(), folder),
+        )
+        try:
+            for future in as_completed([pool.submit(finish, number) for number in missing]):
+                yield future.result()
+        except BrokenProcessPool as error:
+            msg = "a process that prices parts was ended from outside, or had too little memory"
+            raise ScoreError(msg) from error
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+    return finish_parts
 
 
 def _scored(plan: Plan, folder: PartsFolder, done: dict[int, Done]) -> Scored:

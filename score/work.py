@@ -72,6 +72,12 @@ class Worker:
         self._folder = folder
         self._disk = FileSystem()
 
+    @classmethod
+    def of(cls, store: Store, plan: Plan, folder: Path) -> "Worker":
+        """A worker of this process. Raises ArtifactError."""
+        artifact = artifact_of(store, plan.order)
+        return cls(load(artifact), artifact.manifest.columns, plan, folder)
+
     def finish(self, number: int) -> Done:
         """Price a part and write its files, durably. Raises ScoreError."""
         plan, part = self._plan, self._plan.parts[number]
@@ -166,10 +172,8 @@ def start(store: Path, plan: str, folder: Path) -> None:
 def finish(number: int) -> Done:
     """Finish a part in this process. Raises AppraiserError."""
     if not _workers:  # not in `start`, whose errors the parent does not get
-        ((store, kept, folder),) = _orders
-        plan = Plan.model_validate_json(kept)
-        artifact = artifact_of(Store(store), plan.order)
-        _workers.append(Worker(load(artifact), artifact.manifest.columns, plan, folder))
+        ((store, plan, folder),) = _orders
+        _workers.append(Worker.of(Store(store), Plan.model_validate_json(plan), folder))
     return _workers[0].finish(number)
 
 
