@@ -185,7 +185,7 @@ def units_of(given: tuple[str, ...]) -> dict[str, str | float]:
 
 
 def factors_of(units: Mapping[str, str | float]) -> dict[str, float]:
-    """What the numbers of each column are multiplied with. Needs the libraries of training."""
+    """The factor of each column. Needs the libraries of training."""
     from train.sales.rows import KILOMETER, SQUARE_METER
 
     factors = {"m2": SQUARE_METER, "km": KILOMETER}

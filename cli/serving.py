@@ -5,7 +5,7 @@ import sys
 from collections.abc import Iterator
 from http import HTTPStatus
 from pathlib import Path
-from typing import Any, BinaryIO, Final
+from typing import TYPE_CHECKING, Any, BinaryIO, Final
 from urllib.parse import urlencode
 
 import click
@@ -15,7 +15,11 @@ from cli.context import Command, Output, Workspace, output_options
 from cli.sales import RENAME, UNIT, factors_of, pairs, training_libraries, units_of
 from pricing.artifacts.manifest import HIGHEST_LEVEL, LOWEST_LEVEL
 from pricing.artifacts.store import Store
+from pricing.errors import changed
 from pricing.house import FEATURES, House
+
+if TYPE_CHECKING:
+    from score.run import Scored
 
 MAX_HOUSES: Final = 10_000
 MAX_BYTES: Final = 16 * 1024 * 1024
@@ -160,12 +164,20 @@ def score(  # noqa: PLR0913 -- one for each option
         rows_per_part,
     )
     found = score(place.store, options, in_processes(usable_cpus()), progress(is_silent=output.is_silent))
+    with changed(f"{out} is written"):
+        _report(out, found, output)
+
+
+def _report(out: Path, found: "Scored", output: Output) -> None:
+    """Print what was written, and why rows were refused."""
     output.echo(f"{out}: {found.rows:,} rows with prices of {found.version}")
-    if found.refused_file is not None:
-        reasons = ", ".join(f"{reason} ({rows:,})" for reason, rows in list(found.reasons.items())[:REASONS_SHOWN])
+    refused_file = None if found.refused_file is None else str(out.with_name(found.refused_file.name))
+    if refused_file is not None:
+        reasons = ", ".join(f"{reason} ({count:,})" for reason, count in list(found.reasons.items())[:REASONS_SHOWN])
+        rows = "row" if found.refused == 1 else "rows"
         more = ", ..." if len(found.reasons) > REASONS_SHOWN else ""
-        output.echo(f"{out.with_name(found.refused_file.name)}: {found.refused:,} refused rows: {reasons}{more}")
-    output.end(**found._asdict())
+        output.echo(f"{refused_file}: {found.refused:,} refused {rows}: {reasons}{more}")
+    output.end(**found._asdict() | {"out": str(out), "refused_file": refused_file})
 
 
 def _value(text: str) -> float | str:

@@ -18,12 +18,11 @@ from pydantic import ValidationError
 from pricing.files.filesystem import FileSystem
 from pricing.files.locks import try_lock
 from pricing.format import reason_of
-from score.plan import ADDED, ROWS_A_PART, Plan, ScoreError
+from score.plan import ADDED, PLAN, ROWS_A_PART, Plan, ScoreError
 from score.read import literal
 from score.sources import kind_of
 from score.work import Done, Names
 
-PLAN: Final = "plan.json"
 LOCK: Final = "lock"
 MEMORY: Final = "400MB"  # of DuckDB, in the one process that puts Parquet together
 REFUSED_HEADER: Final = b"file,line,reason\n"

@@ -14,6 +14,7 @@ from score.sources import FilePart, Kind, NamedColumn, Source, find, inspect, ki
 from train.errors import DataError
 from train.sales.tables import shortened
 
+PLAN: Final = "plan.json"
 ADDED: Final = ("price", "lower", "upper", "model_version")
 ROWS_A_PART: Final = 122_880  # DuckDB's own group of rows in a Parquet file
 

@@ -24,7 +24,7 @@ Finish = Callable[[Store, Plan, Path, Sequence[int]], Iterator[Done]]
 
 
 class Scored(NamedTuple):
-    """What a run has written."""
+    """The result of a run."""
 
     out: Path
     version: str
@@ -89,14 +89,14 @@ def _run(  # noqa: PLR0913, PLR0917 -- all that is known
 def in_processes(count: int) -> Finish:
     """Finish parts in so many processes. Raises ScoreError if one of them dies."""
 
-    def finish_parts(store: Store, plan: Plan, folder: Path, missing: Sequence[int]) -> Iterator[Done]:
+    def finish_parts(store: Store, _plan: Plan, folder: Path, missing: Sequence[int]) -> Iterator[Done]:
         if not missing:
             return
         pool = ProcessPoolExecutor(
             min(count, len(missing)),
             get_context("spawn"),  # sessions and threads do not survive a fork
             start,
-            (store.root.absolute(), plan.model_dump_json(), folder),
+            (store.root.absolute(), folder),
         )
         try:
             for future in as_completed([pool.submit(finish, number) for number in missing]):

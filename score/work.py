@@ -23,7 +23,7 @@ from pricing.files.filesystem import FileSystem
 from pricing.format import Stored
 from pricing.house import BOUNDS, FEATURES, Column, columns_to_matrix, violations
 from pricing.inference.predictor import Predictor, load
-from score.plan import Plan, ScoreError, artifact_of
+from score.plan import PLAN, Plan, ScoreError, artifact_of
 from score.read import Batch, literal, quoted, read
 from score.sources import FilePart, Kind, kind_of
 
@@ -156,24 +156,28 @@ def _cents(dollars: Column) -> Column:
     return np.floor(dollars * 100 + 0.5) / 100
 
 
-_orders: Final[list[tuple[Path, str, Path]]] = []
+_orders: Final[list[tuple[Path, Path]]] = []
 _workers: Final[list[Worker]] = []
 """What this process was started for, and what it has made of it."""
 
 
-def start(store: Path, plan: str, folder: Path) -> None:
-    """Prepare this process, which ends when its parent has ended, whatever ended it."""
+def start(store: Path, folder: Path) -> None:
+    """Prepare this process, which ends when its parent has ended, whatever ended it.
+
+    It reads the plan itself: a parent that hands over more than a pipe holds waits for good if the process dies.
+    """
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal sends it to all; the parent decides
     threading.Thread(target=_end_with_parent, daemon=True).start()
     atexit.register(os._exit, 0)  # the teardown of DuckDB beside a thread prints what it has not freed
-    _orders.append((store, plan, folder))
+    _orders.append((store, folder))
 
 
 def finish(number: int) -> Done:
     """Finish a part in this process. Raises AppraiserError."""
     if not _workers:  # not in `start`, whose errors the parent does not get
-        ((store, plan, folder),) = _orders
-        _workers.append(Worker.of(Store(store), Plan.model_validate_json(plan), folder))
+        ((store, folder),) = _orders
+        plan = Plan.model_validate_json((folder / PLAN).read_bytes())
+        _workers.append(Worker.of(Store(store), plan, folder))
     return _workers[0].finish(number)
 
 

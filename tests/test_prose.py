@@ -29,6 +29,7 @@ REVISED: Final = (
     "docs/monitoring.md",
     "docs/performance.md",
     "docs/report.md",
+    "docs/scoring.md",
     "docs/security.md",
     "docs/settings.md",
     "docs/training.md",
