@@ -69,7 +69,7 @@ class NamedColumn(Part):
 
 
 class Contents(NamedTuple):
-    """What a file holds."""
+    """The columns and the parts of a file."""
 
     columns: tuple[NamedColumn, ...]
     parts: list[FilePart]
