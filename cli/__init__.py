@@ -74,6 +74,11 @@ EXAMPLES: Final = {
         "appraiser predict house.json --confidence 0.5",
         "curl -s example.com/houses.json | appraiser predict - --json",
     ),
+    "score": (
+        "appraiser score houses.parquet --out prices.parquet",
+        "appraiser score 'houses/*.csv' --out prices.csv --rename sqft_living=square_feet --unit distance_to_city=km",
+        "appraiser score houses.parquet --out prices.parquet --resume",
+    ),
     "serve": ("appraiser serve",),
     "completion": (
         'eval "$(appraiser completion bash)"    # in ~/.bashrc',
@@ -94,7 +99,7 @@ for command in (
         deployment.promote,
         deployment.rollback,
     ),
-    *(deployment.split, journal.replay, keys.keys, serving.predict, serving.serve, completion),
+    *(deployment.split, journal.replay, keys.keys, serving.predict, serving.score, serving.serve, completion),
 ):
     if command.name in EXAMPLES:
         command.epilog = "\n".join(["\b", "Examples:", *(f"  {line}" for line in EXAMPLES[command.name])])

@@ -16,6 +16,16 @@ if TYPE_CHECKING:
     from train.sales.rows import Reading
 
 UNITS: Final = ("m2", "km")
+RENAME: Final = click.option(
+    "--rename", multiple=True, metavar="OLD=NEW,...", help="Other names for columns of the file."
+)
+UNIT: Final = click.option(
+    "--unit",
+    "units",
+    multiple=True,
+    metavar="COLUMN=UNIT,...",
+    help="Units of the file: m2, km, or a number to multiply with, for example price=1000.",
+)
 
 
 class DataOptions(NamedTuple):
@@ -30,11 +40,9 @@ class DataOptions(NamedTuple):
 
     def reading(self) -> "Reading":
         """The same for `train.sales.rows.read`; needs the libraries of training."""
-        from train.sales.rows import KILOMETER, SQUARE_METER, Reading
+        from train.sales.rows import Reading
 
-        factors = {"m2": SQUARE_METER, "km": KILOMETER}
-        units = {name: factors[unit] if isinstance(unit, str) else unit for name, unit in self.units.items()}
-        return Reading(self.rename, units, self.allow_refused, self.sold_on)
+        return Reading(self.rename, factors_of(self.units), self.allow_refused, self.sold_on)
 
 
 def data_options(*, required: bool = False, without: str = "") -> Callable[[Command], Command]:
@@ -48,14 +56,8 @@ def data_options(*, required: bool = False, without: str = "") -> Callable[[Comm
             help=f"CSV, Parquet, JSON lines or DuckDB{without}.",
         ),
         click.option("--query", help="Of a .duckdb file: the name of a table, or a select."),
-        click.option("--rename", multiple=True, metavar="OLD=NEW,...", help="Other names for columns of the file."),
-        click.option(
-            "--unit",
-            "units",
-            multiple=True,
-            metavar="COLUMN=UNIT,...",
-            help="Units of the file: m2, km, or a number to multiply with, for example price=1000.",
-        ),
+        RENAME,
+        UNIT,
         click.option(
             "--allow-refused",
             default="5%",
@@ -85,7 +87,7 @@ def data_options(*, required: bool = False, without: str = "") -> Callable[[Comm
                 data_path,
                 query,
                 pairs("--rename", rename),
-                {name: _unit(name, unit) for name, unit in pairs("--unit", units).items()},
+                units_of(units),
                 _share(allow_refused),
                 sold_on,
             )
@@ -156,12 +158,12 @@ def column_options(without: str) -> Callable[[Command], Command]:
 
 
 @contextmanager
-def training_libraries() -> Iterator[None]:
+def training_libraries(what: str = "training") -> Iterator[None]:
     """Name the requirements to install if an import inside fails."""
     try:
         yield
     except ImportError as error:
-        msg = f"training needs {error.name}: install requirements-train.txt, or use the image for training"
+        msg = f"{what} needs {error.name}: install requirements-train.txt, or use the image for training"
         raise click.ClickException(msg) from error
 
 
@@ -175,6 +177,19 @@ def pairs(option: str, given: tuple[str, ...]) -> dict[str, str]:
             raise click.UsageError(msg)
         found[name] = value
     return found
+
+
+def units_of(given: tuple[str, ...]) -> dict[str, str | float]:
+    """The units of --unit by column. Raises click.UsageError."""
+    return {name: _unit(name, unit) for name, unit in pairs("--unit", given).items()}
+
+
+def factors_of(units: Mapping[str, str | float]) -> dict[str, float]:
+    """The factor of each column. Needs the libraries of training."""
+    from train.sales.rows import KILOMETER, SQUARE_METER
+
+    factors = {"m2": SQUARE_METER, "km": KILOMETER}
+    return {name: factors[unit] if isinstance(unit, str) else unit for name, unit in units.items()}
 
 
 def _unit(name: str, unit: str) -> str | float:

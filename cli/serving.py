@@ -1,24 +1,29 @@
-"""`appraiser serve` and `appraiser predict`: prices from the deployed version, by the service or without one."""
+"""`appraiser serve`, `predict` and `score`: prices from a version, by the service or without one."""
 
 import os
 import sys
 from collections.abc import Iterator
 from http import HTTPStatus
 from pathlib import Path
-from typing import Any, BinaryIO, Final
+from typing import TYPE_CHECKING, Any, BinaryIO, Final
 from urllib.parse import urlencode
 
 import click
 import orjson
 
-from cli.context import Command, Workspace
-from cli.sales import pairs
+from cli.context import Command, Output, Workspace, output_options
+from cli.sales import RENAME, UNIT, factors_of, pairs, training_libraries, units_of
 from pricing.artifacts.manifest import HIGHEST_LEVEL, LOWEST_LEVEL
 from pricing.artifacts.store import Store
+from pricing.errors import changed
 from pricing.house import FEATURES, House
+
+if TYPE_CHECKING:
+    from score.run import Scored
 
 MAX_HOUSES: Final = 10_000
 MAX_BYTES: Final = 16 * 1024 * 1024
+REASONS_SHOWN: Final = 3
 
 
 @click.command()
@@ -94,6 +99,85 @@ def predict(  # noqa: PLR0913 -- one for each option
     for house in answer.get("predictions", [answer]):
         del house["prediction_id"]  # it names a record in the journal
     click.echo(orjson.dumps(answer).decode() if as_json else "\n".join(_lines(answer)))
+
+
+@click.command()
+@click.argument("inputs", metavar="IN...", nargs=-1, required=True)
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path, dir_okay=False),
+    required=True,
+    help="File of prices that is written: CSV, Parquet or JSON lines, by its ending.",
+)
+@RENAME
+@UNIT
+@click.option("--version", "model_version", help="Version that prices; without it, the champion.")
+@click.option(
+    "--confidence",
+    type=click.FloatRange(LOWEST_LEVEL, HIGHEST_LEVEL),
+    default=0.9,
+    show_default=True,
+    help="Level of the interval.",
+)
+@click.option("--resume", is_flag=True, help="Continue an interrupted run of the same command.")
+@click.option(
+    "--rows-per-part",
+    type=click.IntRange(min=1),
+    default=122_880,
+    show_default=True,
+    help="Rows that a process prices at once; fewer need less memory.",
+)
+@output_options
+@click.pass_obj
+def score(  # noqa: PLR0913 -- one for each option
+    place: Workspace,
+    /,
+    inputs: tuple[str, ...],
+    out: Path,
+    *,
+    rename: tuple[str, ...],
+    units: tuple[str, ...],
+    model_version: str | None,
+    confidence: float,
+    resume: bool,
+    rows_per_part: int,
+    output: Output,
+) -> None:
+    """Price the houses of whole files IN, names or globs, and write their rows with prices to --out.
+
+    The columns price, lower, upper and model_version are added; rows keep their order. A row that is not a valid house
+    is written to OUT.refused.csv instead, with its line and the reason. Exit code 5: failed or interrupted, and
+    --resume continues.
+    """
+    with training_libraries("scoring"):
+        from score.plan import ScoreOptions
+        from score.progress import progress
+        from score.run import in_processes, score, usable_cpus
+    options = ScoreOptions(
+        inputs,
+        out,
+        model_version,
+        confidence,
+        pairs("--rename", rename),
+        factors_of(units_of(units)),
+        resume,
+        rows_per_part,
+    )
+    found = score(place.store, options, in_processes(usable_cpus()), progress(is_silent=output.is_silent))
+    with changed(f"{out} is written"):
+        _report(out, found, output)
+
+
+def _report(out: Path, found: "Scored", output: Output) -> None:
+    """Print what was written, and why rows were refused."""
+    output.echo(f"{out}: {found.rows:,} rows with prices of {found.version}")
+    refused_file = None if found.refused_file is None else str(out.with_name(found.refused_file.name))
+    if refused_file is not None:
+        reasons = ", ".join(f"{reason} ({count:,})" for reason, count in list(found.reasons.items())[:REASONS_SHOWN])
+        rows = "row" if found.refused == 1 else "rows"
+        more = ", ..." if len(found.reasons) > REASONS_SHOWN else ""
+        output.echo(f"{refused_file}: {found.refused:,} refused {rows}: {reasons}{more}")
+    output.end(**found._asdict() | {"out": str(out), "refused_file": refused_file})
 
 
 def _value(text: str) -> float | str:

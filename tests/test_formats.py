@@ -26,6 +26,8 @@ from pricing.inference.predictor import load
 from pricing.inference.sandbox import load_in_sandbox
 from pricing.journal.journal import Context, Journal, Record, Source
 from pricing.journal.journal import read as read_journal
+from score.plan import Plan as ScorePlan
+from score.work import Done
 from service.access.api_keys import KEYS_FILE, KeySnapshot, KeyStore, _Keys
 from service.deployment.loaded_models import ModelRegistry
 from service.deployment.rollout import roll_out
@@ -349,7 +351,18 @@ def test_the_rule_is_the_same_for_every_format(numbers: Numbers) -> None:
 def test_every_format_follows_the_rule() -> None:
     assert {found.__name__ for found in Stored.__subclasses__() if found.__module__.split(".")[0] != "tests"} == {
         found.__name__
-        for found in (Deployment, Manifest, Record, _Keys, WorkerState, Verdict, seen.Head, sales_file.Head)
+        for found in (
+            Deployment,
+            Manifest,
+            Record,
+            _Keys,
+            WorkerState,
+            Verdict,
+            seen.Head,
+            sales_file.Head,
+            Done,
+            ScorePlan,
+        )
     }
 
 

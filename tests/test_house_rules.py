@@ -15,7 +15,7 @@ import pytest
 from pricing.artifacts.store import Store
 
 ROOT: Final = Path(__file__).resolve().parents[1]
-PACKAGES: Final = ("pricing", "worker", "service", "report", "train", "cli")
+PACKAGES: Final = ("pricing", "worker", "service", "report", "train", "score", "cli")
 TRAINING: Final = {"sklearn", "scipy", "skl2onnx", "onnx", "pandas", "joblib", "pickle", "duckdb", "rich"}
 WEB: Final = {"flask", "werkzeug", "gunicorn"}
 FORBIDDEN: Final = {
@@ -24,6 +24,7 @@ FORBIDDEN: Final = {
     "service": TRAINING,
     "report": TRAINING | WEB,
     "train": WEB,
+    "score": (TRAINING - {"duckdb", "rich"}) | WEB,
     "cli": set[str](),
 }
 ROOMS: Final = (
@@ -50,6 +51,7 @@ ROOMS: Final = (
     ("train.models",),
     ("train.evidence",),
     ("train.promotion",),
+    ("score",),
     ("cli",),
 )
 """A room imports only rooms that stand above it in this list. What stands in the folder of a package is the package's
@@ -59,6 +61,7 @@ BESIDE: Final = {
     "service": {"train", "report"},
     "report": {"service", "worker"},
     "worker": {"pricing"},
+    "score": {"service", "report"},
 }
 """What is above by the list, and no business of these."""
 MAX_MODULES: Final = 9

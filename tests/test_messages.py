@@ -14,7 +14,7 @@ import pytest
 from tests.gunicorn_process import ROOT
 from tests.test_prose import RULES, long_sentences
 
-PACKAGES: Final = ("pricing", "worker", "service", "report", "train", "cli")
+PACKAGES: Final = ("pricing", "worker", "service", "report", "train", "score", "cli")
 LISTED: Final = Path(__file__).with_name("messages.txt")
 # Three words at least, each but of letters: shorter texts are names, and a path, SQL or a pattern is no sentence.
 SENTENCE: Final = re.compile(r"(?:[\w'`,;:.(){}%$/-]+ ){2,}")

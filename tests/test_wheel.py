@@ -9,7 +9,7 @@ from typing import Final
 
 from tests.gunicorn_process import ROOT
 
-PACKAGES: Final = ("cli", "pricing", "report", "service", "train", "worker")
+PACKAGES: Final = ("cli", "pricing", "report", "score", "service", "train", "worker")
 
 
 def test_the_wheel_holds_every_package_with_its_data_and_nothing_else(tmp_path: Path) -> None:

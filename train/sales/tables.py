@@ -75,7 +75,7 @@ def read(path: Path, query: str | None = None, wanted: Collection[str] | None = 
     if query is not None and path.suffix.lower() != ".duckdb":
         msg = f"{path}: a query needs a file that ends in .duckdb, got {path.suffix.lower()}"
         raise DataError(msg)
-    _check_beginning(path, kind)
+    check_beginning(path, kind)
     match kind:
         case "CSV text":
             return csv_text.read(path)
@@ -88,7 +88,8 @@ def read(path: Path, query: str | None = None, wanted: Collection[str] | None = 
             return _read_database(path, query, wanted)
 
 
-def _check_beginning(path: Path, content: str) -> None:
+def check_beginning(path: Path, content: str) -> None:
+    """Raise DataError unless a file is a regular one that begins as its content does, one of those of `_KINDS`."""
     try:
         _check_name_and_type(path)
         with path.open("rb") as file:
