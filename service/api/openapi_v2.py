@@ -140,6 +140,7 @@ _VERSION: Final = {
     "in": "path",
     "required": True,
     "description": "A version in service, or `champion`.",
+    "example": CHAMPION,
     "schema": {"type": "string", "pattern": f"^{CHAMPION}$|{VERSION_PATTERN}", "examples": ["v1.0.0", CHAMPION]},
 }
 _MEANINGS: Final = {
@@ -243,10 +244,8 @@ def in_protocol(path: str, operation: Operation, model: str) -> Operation:
     }
     parameters = operation.get("parameters", [])
     if "{name}" in path:
-        parameters = [
-            {"name": "name", "in": "path", "required": True, "schema": {"type": "string", "enum": [model]}},
-            *parameters,
-        ]
+        name = {"name": "name", "in": "path", "required": True, "example": model}
+        parameters = [name | {"schema": {"type": "string", "enum": [model]}}, *parameters]
     return operation | {"responses": responses, "parameters": parameters}
 
 
