@@ -83,11 +83,11 @@ def report(place: Workspace, version: str, path: Path | None, *, as_json: bool) 
     path.write_bytes(page)
     published = place.store.read_beside(version, REPORT_FILE)
     if published is None:
-        told = f"{version} was published without one"
+        told = f"{version} was published without a report"
     elif published == page:
-        told = "the published one is the same"
+        told = "the published report is the same"
     else:
-        told = "the published one differs: another release has written it, or it was changed"
+        told = "the published report differs: another release has written it, or it was changed"
     click.echo(f"{path}: the report of {version}; {told}", err=as_json)
 
 

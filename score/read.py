@@ -9,7 +9,6 @@
 import csv
 import glob
 import io
-import json
 import os
 import re
 from collections.abc import Iterator, Sequence
@@ -28,6 +27,7 @@ from score.plan import Plan
 from score.sources import JSON, TEXT, FilePart, kind_of
 from train.errors import DataError
 from train.sales.numbers import MISSING
+from train.sales.tables import json_object
 
 _NUMERIC: Final = re.compile(r"U?(?:TINY|SMALL|BIG|HUGE)?INT(?:EGER)?|FLOAT|DOUBLE|DECIMAL\(.*\)")
 NOT_A_NUMBER: Final = "not a number"
@@ -238,7 +238,7 @@ def _read_json(
         if not text.strip():
             continue
         try:
-            house = _object(text)
+            house = json_object(text, _refuse)
         except (ValueError, RecursionError):
             broken.append((line, "the line is not a JSON object"))
             continue
@@ -257,21 +257,6 @@ def _json_types(plan: Plan) -> str:
     """JSON lines stay as they are written; a table has a type for each column."""
     stays = kind_of(Path(plan.order.out)) == "json"
     return ", ".join(f"{literal(column.name)}: {literal(JSON if stays else column.type)}" for column in plan.columns)
-
-
-def _object(text: bytes) -> dict[str, Any]:
-    """Raises ValueError for a line that is not an object, or that names a key twice."""
-    found = json.loads(text, object_pairs_hook=_without_repetition, parse_constant=_refuse)
-    if not isinstance(found, dict):
-        raise ValueError  # noqa: TRY004 -- as json raises
-    return found
-
-
-def _without_repetition(pairs: list[tuple[str, object]]) -> dict[str, object]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        raise ValueError
-    return found
 
 
 def _refuse(_constant: str) -> None:

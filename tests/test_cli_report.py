@@ -103,13 +103,13 @@ def test_the_report_is_written_again_and_compared_with_the_published_one(
     page = report_of(published.manifest)
     assert path.read_bytes() == page
     expected = f"{path}: the report of v1.0.0; "
-    assert (without.exit_code, without.stdout) == (0, f"{expected}v1.0.0 was published without one\n")
+    assert (without.exit_code, without.stdout) == (0, f"{expected}v1.0.0 was published without a report\n")
 
     (store.root / "v1.0.0" / REPORT_FILE).write_bytes(page)
-    assert run("report", "v1.0.0", "--html", path).stdout == f"{expected}the published one is the same\n"
+    assert run("report", "v1.0.0", "--html", path).stdout == f"{expected}the published report is the same\n"
 
     (store.root / "v1.0.0" / REPORT_FILE).write_bytes(page.replace(b"Report", b"report", 1))
-    assert "the published one differs: another release has written it, or it was changed" in (
+    assert "the published report differs: another release has written it, or it was changed" in (
         run("report", "v1.0.0", "--html", path).stdout
     )
 

@@ -38,7 +38,7 @@ def megabytes(server: GunicornProcess) -> float:
     return sum(kilobytes(worker)[1] for worker in children(server.pid)) * 1024 / 1e6
 
 
-# Their bodies, random and mutated, are those of tests/service/open_inference/test_wire.py.
+# Mutants of their bodies are sent by tests/service/open_inference/test_wire.py.
 OF_TENSORS: Final = {"/v2/models/{name}/infer", "/v2/models/{name}/versions/{version}/infer"}
 
 

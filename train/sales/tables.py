@@ -138,7 +138,7 @@ def _read_json_lines(path: Path) -> Table:
         if not line.strip():
             continue
         try:
-            rows.append(_object(line))
+            rows.append(json_object(line, lambda _: None))
             lines.append(number)
         except (ValueError, RecursionError):
             broken.append(Broken("the line is not a JSON object", number))
@@ -147,9 +147,12 @@ def _read_json_lines(path: Path) -> Table:
     return Table(columns, lines, tuple(broken), has_text_numbers=False)
 
 
-def _object(line: str) -> dict[str, object]:
-    """Raises ValueError for a line that is not an object, or names a key twice."""
-    found = json.loads(line, object_pairs_hook=_without_repetition, parse_constant=lambda _: None)
+def json_object(line: str | bytes, constant: Callable[[str], object]) -> dict[str, Any]:
+    """The object of a line of JSON, with `constant` of a NaN or an Infinity, which JSON does not have.
+
+    Raises ValueError for a line that is not an object, or that names a key twice.
+    """
+    found = json.loads(line, object_pairs_hook=_without_repetition, parse_constant=constant)
     if not isinstance(found, dict):
         raise ValueError  # noqa: TRY004 -- as json raises
     return found
